@@ -1,0 +1,378 @@
+//! Raw JSON: what may enter the log, what a rule reads of it, when two documents are the same.
+//!
+//! Invariant: documents stay text. They are never rebuilt through a float or a value tree on the
+//! way in, so that every digit that was sent is the digit that is stored.
+
+use crate::amount::{Amount, MAX_DIGITS, MAX_EXPONENT};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Deepest nesting of objects and arrays in a document.
+pub const MAX_DEPTH: usize = 64;
+
+/// Why a well-formed document may not enter the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unstorable {
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// A number with too many digits or too large an exponent; the literal, shortened.
+    Number(String),
+    /// A string with NUL or a lone surrogate.
+    Text(&'static str),
+}
+
+/// Checks a well-formed document against what the log can hold. The first fault is named.
+///
+/// # Errors
+/// See [`Unstorable`].
+pub fn check(document: &str) -> Result<(), Unstorable> {
+    let bytes = document.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Unstorable::TooDeep);
+                }
+                at += 1;
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                at += 1;
+            }
+            b'"' => at = check_string(bytes, at + 1)?,
+            b'-' | b'0'..=b'9' => {
+                let end = number_end(bytes, at);
+                let literal = &document[at..end];
+                if !number_is_bounded(literal) {
+                    return Err(Unstorable::Number(literal.chars().take(80).collect()));
+                }
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Walks a string from behind its opening quote to behind its closing one.
+fn check_string(bytes: &[u8], mut at: usize) -> Result<usize, Unstorable> {
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => return Ok(at + 1),
+            b'\\' if bytes.get(at + 1) == Some(&b'u') => {
+                let unit = hex_unit(bytes, at + 2);
+                match unit {
+                    0 => return Err(Unstorable::Text("NUL")),
+                    0xD800..=0xDBFF => {
+                        let paired = bytes.get(at + 6..at + 8) == Some(b"\\u")
+                            && (0xDC00..=0xDFFF).contains(&hex_unit(bytes, at + 8));
+                        if !paired {
+                            return Err(Unstorable::Text("a lone surrogate"));
+                        }
+                        at += 12;
+                    }
+                    0xDC00..=0xDFFF => return Err(Unstorable::Text("a lone surrogate")),
+                    _ => at += 6,
+                }
+            }
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    Ok(at)
+}
+
+fn hex_unit(bytes: &[u8], at: usize) -> u32 {
+    let digits = bytes
+        .get(at..at + 4)
+        .and_then(|d| std::str::from_utf8(d).ok());
+    digits
+        .and_then(|d| u32::from_str_radix(d, 16).ok())
+        .unwrap_or(0xFFFF)
+}
+
+fn number_end(bytes: &[u8], start: usize) -> usize {
+    let inside = |b: &u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    bytes[start..]
+        .iter()
+        .position(|b| !inside(b))
+        .map_or(bytes.len(), |len| start + len)
+}
+
+/// True for a literal of the JSON number grammar with at most [`MAX_DIGITS`] digits written in its
+/// mantissa (a lone zero before the point does not count) and an exponent within
+/// ±[`MAX_EXPONENT`].
+pub fn number_is_bounded(literal: &str) -> bool {
+    let unsigned = literal.strip_prefix('-').unwrap_or(literal);
+    let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
+        Some(at) => (&unsigned[..at], Some(&unsigned[at + 1..])),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let grammatical = digits(whole)
+        && (whole.len() == 1 || !whole.starts_with('0'))
+        && fraction.is_none_or(digits);
+    let whole_digits = if whole == "0" { 0 } else { whole.len() };
+    grammatical
+        && whole_digits + fraction.map_or(0, str::len) <= MAX_DIGITS
+        && exponent.is_none_or(exponent_is_bounded)
+}
+
+fn exponent_is_bounded(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let significant = unsigned.trim_start_matches('0');
+    !unsigned.is_empty()
+        && unsigned.bytes().all(|b| b.is_ascii_digit())
+        && significant.len() <= 4
+        && significant.parse::<i64>().unwrap_or(0) <= MAX_EXPONENT
+}
+
+/// A place inside a document: object keys, or indexes of arrays, from the outside in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path(Vec<String>);
+
+impl Path {
+    /// Reads `a`, `a.b` or a JSON Pointer (`/a/b`, RFC 6901).
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let tokens: Vec<String> = match text.strip_prefix('/') {
+            Some(pointer) => pointer
+                .split('/')
+                .map(|t| t.replace("~1", "/").replace("~0", "~"))
+                .collect(),
+            None => text.split('.').map(str::to_owned).collect(),
+        };
+        if text.is_empty() || tokens.iter().any(String::is_empty) {
+            return Err("must be a path such as a, a.b or /a/b, without empty parts".to_owned());
+        }
+        if tokens.len() > MAX_DEPTH {
+            return Err(format!("is deeper than {MAX_DEPTH} levels"));
+        }
+        Ok(Self(tokens))
+    }
+
+    /// One spelling for each place: a JSON Pointer.
+    pub fn canonical(&self) -> String {
+        self.0
+            .iter()
+            .map(|t| format!("/{}", t.replace('~', "~0").replace('/', "~1")))
+            .collect()
+    }
+
+    /// The raw value at this place of a well-formed document.
+    pub fn find<'d>(&self, document: &'d str) -> Option<&'d str> {
+        let mut deserializer = serde_json::Deserializer::from_str(document);
+        Step(&self.0).deserialize(&mut deserializer).ok().flatten()
+    }
+}
+
+/// One step along a path; the value behind the last step is taken raw.
+struct Step<'p>(&'p [String]);
+
+impl<'de> DeserializeSeed<'de> for Step<'_> {
+    type Value = Option<&'de str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.0.is_empty() {
+            return <&RawValue>::deserialize(deserializer).map(|raw| Some(raw.get()));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Step<'_> {
+    type Value = Option<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if key == self.0[0] {
+                found = map.next_value_seed(Step(&self.0[1..]))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let wanted = self.0[0].parse::<usize>().ok();
+        let (mut found, mut index) = (None, 0);
+        loop {
+            if Some(index) == wanted {
+                match items.next_element_seed(Step(&self.0[1..]))? {
+                    Some(value) => found = value,
+                    None => return Ok(found),
+                }
+            } else if items.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(found);
+            }
+            index += 1;
+        }
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+/// The number that a raw value stands for: a JSON number, or a string that holds a bounded one.
+/// Numbers of stored documents were bounded at the door, and jsonb may have written them out.
+pub fn usable_number(raw: &str) -> Option<Amount> {
+    match raw.as_bytes().first()? {
+        b'-' | b'0'..=b'9' => Amount::parse(raw),
+        b'"' => {
+            let text = serde_json::from_str::<Cow<'_, str>>(raw).ok()?;
+            number_is_bounded(&text)
+                .then(|| Amount::parse(&text))
+                .flatten()
+        }
+        _ => None,
+    }
+}
+
+/// True where two well-formed documents are the same value, as jsonb compares: 1 = 1.0,
+/// "1" ≠ 1, the order of keys is nothing, the last of two equal keys counts.
+pub fn same_value(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    match (
+        serde_json::from_str::<Value>(a),
+        serde_json::from_str::<Value>(b),
+    ) {
+        (Ok(a), Ok(b)) => same(&a, &b),
+        _ => false,
+    }
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            Amount::parse(&a.to_string()) == Amount::parse(&b.to_string())
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))
+        }
+        _ => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_lone_surrogates_depth_and_numbers_are_found() {
+        assert_eq!(check(r#"{"a":"\u0000"}"#), Err(Unstorable::Text("NUL")));
+        assert_eq!(check(r#"{"\u0000":1}"#), Err(Unstorable::Text("NUL")));
+        assert_eq!(
+            check(r#"["\ud83d"]"#),
+            Err(Unstorable::Text("a lone surrogate"))
+        );
+        assert_eq!(
+            check(r#"["\ude00"]"#),
+            Err(Unstorable::Text("a lone surrogate"))
+        );
+        assert_eq!(check(r#"["\ud83d\ude00 \\u0000 \" 1e999"]"#), Ok(()));
+        assert_eq!(
+            check(&format!("{}{}", "[".repeat(64), "]".repeat(64))),
+            Ok(())
+        );
+        assert_eq!(check(&"[".repeat(65)), Err(Unstorable::TooDeep));
+        assert!(matches!(check("[1e61]"), Err(Unstorable::Number(_))));
+        assert!(matches!(check("[1e999999999]"), Err(Unstorable::Number(_))));
+    }
+
+    #[test]
+    fn sixty_digits_and_an_exponent_of_sixty_are_the_bound() {
+        let sixty = "9".repeat(60);
+        for good in [
+            &sixty,
+            &format!("0.{sixty}"),
+            &format!("-{sixty}e60"),
+            &format!("{sixty}e-60"),
+        ] {
+            assert!(number_is_bounded(good), "{good}");
+        }
+        for bad in [
+            &format!("{sixty}9"),
+            &format!("1.{sixty}"),
+            "1e61",
+            "1e-61",
+            "01",
+            "+1",
+            "1.",
+        ] {
+            assert!(!number_is_bounded(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_reach_keys_and_indexes() {
+        let document = r#"{"a":{"b":[10,{"c":"x"}],"a/b":2},"n":1.50}"#;
+        let at = |path: &str| Path::parse(path).unwrap().find(document);
+        assert_eq!(at("n"), Some("1.50"));
+        assert_eq!(at("a.b.0"), Some("10"));
+        assert_eq!(at("/a/b/1/c"), Some("\"x\""));
+        assert_eq!(at("/a/a~1b"), Some("2"));
+        assert_eq!(at("n.x"), None);
+        assert_eq!(at("a.b.7"), None);
+        assert!(Path::parse("a..b").is_err());
+        assert_eq!(Path::parse("a.b").unwrap().canonical(), "/a/b");
+    }
+
+    #[test]
+    fn numeric_strings_count_and_other_things_do_not() {
+        assert_eq!(usable_number("\"1.50\""), Amount::parse("1.5"));
+        assert_eq!(usable_number("-0.5"), Amount::parse("-0.5"));
+        for none in [
+            "\"1e61\"", "\"abc\"", "\"\"", "true", "null", "[1]", "\" 1\"", "\"NaN\"",
+        ] {
+            assert_eq!(usable_number(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn documents_are_compared_as_jsonb_compares() {
+        assert!(same_value(
+            r#"{"a":1,"b":[1e2]}"#,
+            r#"{ "b": [100.0], "a": 1.0 }"#
+        ));
+        assert!(same_value(r#"{"a":1,"a":2}"#, r#"{"a":2}"#));
+        assert!(!same_value(r#"{"a":1}"#, r#"{"a":"1"}"#));
+        assert!(!same_value("[1,2]", "[2,1]"));
+        assert!(!same_value("{}", r#"{"a":null}"#));
+    }
+}

@@ -1,0 +1,17 @@
+//! The domain of Aevon: events, rules, windows, operators, the fold and the answer.
+//!
+//! Invariant: pure. No I/O, no clock, no environment, no async; time is an argument.
+//! Everything that decides what an answer *is* lives here, so that tail, buckets and
+//! rebuild share one implementation and can be compared with an oracle.
+
+pub mod amount;
+pub mod append;
+pub mod event;
+pub mod fold;
+pub mod identity;
+pub mod json;
+pub mod operator;
+pub mod position;
+pub mod rule;
+pub mod state;
+pub mod time;

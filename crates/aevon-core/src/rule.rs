@@ -1,0 +1,252 @@
+//! Rules: what to compute. Read from YAML, kept as JSON, compared by fingerprint.
+
+use crate::json::Path;
+use crate::operator::Operator;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// One rule, without its version: that is given by the `rules` table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique; `[a-z][a-z0-9_-]{0,127}`.
+    pub name: String,
+    /// For people; not part of the meaning.
+    pub description: Option<String>,
+    /// The event type that it folds.
+    pub source_event: String,
+    /// What it computes.
+    pub operator: Operator,
+    /// The field of `data` that the operator reads; none for count.
+    pub field: Option<Path>,
+    /// What the value counts; shown in answers.
+    pub unit: Option<String>,
+}
+
+/// One thing that is wrong with a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct RuleFault {
+    /// The field; `-` for the file as a whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+const FIELDS: [&str; 6] = [
+    "name",
+    "description",
+    "source_event",
+    "operator",
+    "field",
+    "unit",
+];
+
+impl Rule {
+    /// Reads a rule from YAML text (JSON is YAML).
+    ///
+    /// # Errors
+    /// Every fault, not just the first.
+    pub fn from_yaml(text: &str) -> Result<Self, Vec<RuleFault>> {
+        let fault = |field: &str, reason: String| RuleFault {
+            field: field.to_owned(),
+            reason,
+        };
+        let document: serde_yaml_ng::Value =
+            serde_yaml_ng::from_str(text).map_err(|error| vec![fault("-", error.to_string())])?;
+        let Some(mapping) = document.as_mapping() else {
+            return Err(vec![fault(
+                "-",
+                "a rule is a mapping of fields to values".to_owned(),
+            )]);
+        };
+        let mut faults = Vec::new();
+        for key in mapping.keys() {
+            let name = key
+                .as_str()
+                .map_or_else(|| format!("{key:?}"), str::to_owned);
+            if !FIELDS.contains(&name.as_str()) {
+                faults.push(fault(
+                    &name,
+                    format!("is no field of a rule ({})", FIELDS.join(", ")),
+                ));
+            }
+        }
+        let mut text = |field: &str, required: bool| match mapping.get(field) {
+            Some(value) => match value.as_str() {
+                Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
+                _ => {
+                    faults.push(fault(field, "must be a text that is not empty".to_owned()));
+                    None
+                }
+            },
+            None if required => {
+                faults.push(fault(field, "is required".to_owned()));
+                None
+            }
+            None => None,
+        };
+        let (name, description) = (text("name", true), text("description", false));
+        let (source_event, operator) = (text("source_event", true), text("operator", true));
+        let (field, unit) = (text("field", false), text("unit", false));
+        check_name(name.as_deref(), &mut faults);
+        let operator = operator.and_then(|text| parse_operator(&text, &mut faults));
+        let field = check_field(
+            operator,
+            field.as_deref(),
+            mapping.contains_key("field"),
+            &mut faults,
+        );
+        match (name, source_event, operator) {
+            (Some(name), Some(source_event), Some(operator)) if faults.is_empty() => Ok(Self {
+                name,
+                description,
+                source_event,
+                operator,
+                field,
+                unit,
+            }),
+            _ => Err(faults),
+        }
+    }
+
+    /// The rule as it is kept in the `rules` table. [`Rule::from_yaml`] reads it back.
+    pub fn definition(&self) -> String {
+        let mut definition = json!({
+            "name": self.name,
+            "source_event": self.source_event,
+            "operator": self.operator.as_str(),
+        });
+        let optional = [
+            ("description", self.description.clone()),
+            ("field", self.field.as_ref().map(Path::canonical)),
+            ("unit", self.unit.clone()),
+        ];
+        for (key, value) in optional {
+            if let Some(value) = value {
+                definition[key] = value.into();
+            }
+        }
+        definition.to_string()
+    }
+
+    /// SHA-256, in hex, of all that an answer shows or depends on. The description is not in it.
+    pub fn fingerprint(&self) -> String {
+        let field = self.field.as_ref().map(Path::canonical);
+        let meaning = json!([
+            1,
+            self.name,
+            self.source_event,
+            self.operator.as_str(),
+            field,
+            self.unit
+        ]);
+        let digest = Sha256::digest(meaning.to_string().as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn check_name(name: Option<&str>, faults: &mut Vec<RuleFault>) {
+    let Some(name) = name else { return };
+    let good = name.len() <= 128
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+    if !good {
+        let reason = format!("{name:?} is not of the form [a-z][a-z0-9_-]*, 128 at most");
+        faults.push(RuleFault {
+            field: "name".to_owned(),
+            reason,
+        });
+    }
+}
+
+fn parse_operator(text: &str, faults: &mut Vec<RuleFault>) -> Option<Operator> {
+    let found = Operator::ALL
+        .into_iter()
+        .find(|operator| operator.as_str() == text);
+    if found.is_none() {
+        let known = Operator::ALL.map(Operator::as_str).join(", ");
+        let reason = format!("{text:?} is not one of {known}");
+        faults.push(RuleFault {
+            field: "operator".to_owned(),
+            reason,
+        });
+    }
+    found
+}
+
+fn check_field(
+    operator: Option<Operator>,
+    field: Option<&str>,
+    given: bool,
+    faults: &mut Vec<RuleFault>,
+) -> Option<Path> {
+    let mut fault = |reason: String| {
+        faults.push(RuleFault {
+            field: "field".to_owned(),
+            reason,
+        })
+    };
+    let takes_field = operator.is_some_and(Operator::takes_field);
+    if let Some(operator) = operator {
+        match (takes_field, given) {
+            (true, false) => fault(format!("is required by {}", operator.as_str())),
+            (false, true) => fault(format!("{} takes no field", operator.as_str())),
+            _ => {}
+        }
+    }
+    let path = Path::parse(field?);
+    path.map_err(&mut fault).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKENS: &str = "name: tokens_used\nsource_event: model.call\noperator: sum\nfield: a.b\n";
+
+    #[test]
+    fn a_rule_comes_back_from_its_definition_with_the_same_fingerprint() {
+        let rule = Rule::from_yaml(&format!("{TOKENS}unit: tokens\ndescription: d\n")).unwrap();
+        let back = Rule::from_yaml(&rule.definition()).unwrap();
+        assert_eq!(back, rule);
+        assert_eq!(back.fingerprint(), rule.fingerprint());
+    }
+
+    #[test]
+    fn a_description_changes_no_fingerprint_and_everything_else_does() {
+        let print = |text: &str| Rule::from_yaml(text).unwrap().fingerprint();
+        assert_eq!(
+            print(TOKENS),
+            print(&format!("{TOKENS}description: other\n"))
+        );
+        assert_eq!(print(TOKENS), print(&TOKENS.replace("a.b", "/a/b")));
+        for (from, to) in [
+            ("sum", "max"),
+            ("a.b", "a.c"),
+            ("model.call", "x"),
+            ("_used", ""),
+        ] {
+            assert_ne!(print(TOKENS), print(&TOKENS.replace(from, to)), "{to}");
+        }
+        assert_ne!(print(TOKENS), print(&format!("{TOKENS}unit: tokens\n")));
+    }
+
+    #[test]
+    fn every_fault_of_a_file_is_named() {
+        let text = "name: Bad Name\noperator: median\nfield: a..b\ncolour: red\n";
+        let faults = Rule::from_yaml(text).unwrap_err();
+        let fields: Vec<&str> = faults.iter().map(|f| f.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["colour", "source_event", "name", "operator", "field"]
+        );
+        let count = TOKENS.replace("sum", "count");
+        assert_eq!(
+            Rule::from_yaml(&count).unwrap_err()[0].reason,
+            "count takes no field"
+        );
+        assert_eq!(Rule::from_yaml("- 1").unwrap_err()[0].field, "-");
+    }
+}

@@ -1,0 +1,160 @@
+//! Instants and grains. Microseconds since 1970-01-01T00:00:00Z, half-open ranges.
+//!
+//! Invariant: no zone other than UTC takes part in any computation here.
+
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// Microseconds in a minute.
+pub const MINUTE_US: i64 = 60_000_000;
+/// Microseconds in an hour.
+pub const HOUR_US: i64 = 60 * MINUTE_US;
+/// Microseconds in a UTC day.
+pub const DAY_US: i64 = 24 * HOUR_US;
+
+/// 0001-01-01T00:00:00Z, the earliest instant that an event may have.
+const YEAR_1_US: i64 = -62_135_596_800_000_000;
+/// An instant: microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The instant `micros` microseconds after the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads an RFC 3339 instant with any offset; what is finer than a microsecond is cut off.
+    /// The latest is 9999-12-30T21:59:59.999999Z, so that every instant can be shown in any zone.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong: no offset, no such day, outside years 1 to 9999.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parsed: jiff::Timestamp = text
+            .parse()
+            .map_err(|_| "is not an RFC 3339 instant such as 2026-02-11T10:30:00Z".to_owned())?;
+        // Euclidean, so that instants before 1970 are truncated downward as well.
+        let micros = i64::try_from(parsed.as_nanosecond().div_euclid(1000))
+            .map_err(|_| "is outside the years 1 to 9999".to_owned())?;
+        if micros >= YEAR_1_US {
+            Ok(Self(micros))
+        } else {
+            Err("is outside the years 1 to 9999".to_owned())
+        }
+    }
+
+    /// The day number (UTC, days since 1970-01-01) that this instant lies in.
+    pub const fn utc_day(self) -> i32 {
+        self.0.div_euclid(DAY_US) as i32
+    }
+
+    /// The instant `micros` microseconds later.
+    pub const fn plus_micros(self, micros: i64) -> Self {
+        Self(self.0 + micros)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(instant) => instant.fmt(f),
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The width of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grain {
+    /// The grain of record.
+    Minute,
+    /// Derived from minutes.
+    Hour,
+    /// Derived from minutes; the UTC day.
+    Day,
+}
+
+impl Grain {
+    /// Every grain, finest first.
+    pub const ALL: [Grain; 3] = [Grain::Minute, Grain::Hour, Grain::Day];
+
+    /// The number by which a grain is stored: its width in minutes.
+    pub const fn minutes(self) -> i16 {
+        match self {
+            Grain::Minute => 1,
+            Grain::Hour => 60,
+            Grain::Day => 1440,
+        }
+    }
+
+    /// The grain stored as `minutes`.
+    pub const fn from_minutes(minutes: i16) -> Option<Self> {
+        match minutes {
+            1 => Some(Grain::Minute),
+            60 => Some(Grain::Hour),
+            1440 => Some(Grain::Day),
+            _ => None,
+        }
+    }
+
+    /// Width in microseconds.
+    pub const fn width_us(self) -> i64 {
+        self.minutes() as i64 * MINUTE_US
+    }
+
+    /// The start of the window of this grain that `at` lies in.
+    pub const fn floor(self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.div_euclid(self.width_us()) * self.width_us())
+    }
+
+    /// The first window start at or after `at`.
+    pub const fn ceil(self, at: Timestamp) -> Timestamp {
+        let down = self.floor(at);
+        if down.0 == at.0 {
+            down
+        } else {
+            Timestamp(down.0 + self.width_us())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_changes_nothing_and_nanoseconds_are_cut_off() {
+        let utc = Timestamp::parse("2026-02-11T10:30:00.123456Z").unwrap();
+        let far = Timestamp::parse("2026-02-12T10:29:00.123456999+23:59").unwrap();
+        assert_eq!(utc, far);
+        assert_eq!(utc.to_string(), "2026-02-11T10:30:00.123456Z");
+    }
+
+    #[test]
+    fn instants_before_1970_floor_downward() {
+        let at = Timestamp::parse("1969-12-31T23:59:59.999999Z").unwrap();
+        assert_eq!(at.as_micros(), -1);
+        assert_eq!(Grain::Day.floor(at).as_micros(), -DAY_US);
+        assert_eq!(at.utc_day(), -1);
+    }
+
+    #[test]
+    fn years_outside_1_to_9999_are_refused() {
+        assert!(Timestamp::parse("0000-12-31T23:59:59Z").is_err());
+        assert!(Timestamp::parse("0001-01-01T00:00:00Z").is_ok());
+        assert!(Timestamp::parse("9999-12-30T21:59:59.999999Z").is_ok());
+        assert!(Timestamp::parse("10000-01-01T00:00:00Z").is_err());
+        assert!(Timestamp::parse("2026-02-11T10:30:00").is_err());
+    }
+}
