@@ -1,1 +1,52 @@
-//! Placeholder.
+//! Aevon's tables: one module a table, and the three transactions that make the promise true.
+//!
+//! Invariant: the only crate that names diesel; domain values go in and come out.
+//! Invariant: the log has the order of commits, see [`append`].
+//! Invariant: buckets and the checkpoint that licenses them commit together, see [`sweep`].
+//! Invariant: an answer comes from one snapshot, see [`state`].
+
+pub mod append;
+pub mod database;
+mod error;
+mod events;
+pub mod migrate;
+mod partitions;
+mod pipeline;
+mod pre_aggregates;
+mod principals;
+pub mod rules;
+mod series;
+pub mod state;
+mod statement;
+pub mod sweep;
+mod sweep_checkpoints;
+mod values;
+
+pub use database::{Connection, Database, DatabaseOptions};
+pub use error::StoreError;
+
+/// The shapes of the tables that diesel's query builder is used on.
+mod schema {
+    diesel::table! {
+        partitions (partition) {
+            partition -> Integer,
+            erasures -> BigInt,
+        }
+    }
+    diesel::table! {
+        sweep_leases (partition) {
+            partition -> Integer,
+        }
+    }
+    diesel::table! {
+        rules (rule_no) {
+            rule_no -> Integer,
+            name -> Text,
+            version -> Integer,
+            generation -> Integer,
+            fingerprint -> Text,
+            definition -> Jsonb,
+            status -> Text,
+        }
+    }
+}

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The process shell that every program of ours shares: settings, command line, telemetry,
+//! problems, health, shutdown and the HTTP server. No domain, no SQL.
+//!
+//! Invariant: nothing here names an event, a rule or a table.
+//! Invariant: every setting has a default or a clear error that names it.
+
+pub mod cli;
+pub mod health;
+pub mod http;
+pub mod problem;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use cli::{Program, ServiceArgs};
+pub use health::Readiness;
+pub use http::HttpOptions;
+pub use problem::{Code, Problem, ProblemItem};
+pub use settings::{Settings, SettingsError};
+pub use shutdown::Shutdown;

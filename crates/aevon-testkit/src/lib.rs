@@ -1,1 +1,19 @@
-//! Placeholder.
+//! For tests only: a private Postgres for a test run, a database for each test, a proxy that loses
+//! connections at chosen moments, and waiting on conditions.
+//!
+//! A test run is started by `with-postgres` (see `make test`), which sets [`DATABASE_URL`]. A test
+//! then takes a [`TestDatabase`], which is a copy of a migrated template and nobody else's.
+
+mod database;
+mod eventually;
+mod proxy;
+pub mod template;
+mod url;
+
+pub use database::TestDatabase;
+pub use eventually::eventually;
+pub use proxy::Proxy;
+pub use url::{with_address, with_database};
+
+/// The environment variable with the address of the server's database `postgres`.
+pub const DATABASE_URL: &str = "AEVON_TEST_DATABASE_URL";

@@ -1,0 +1,211 @@
+//! Connections to Postgres: opened, bounded, checked, taken out of service when in doubt.
+//!
+//! Invariant: every connection carries its timeouts from the first statement on.
+//! Invariant: a connection on which something was begun and not ended is never used again.
+
+use crate::error::StoreError;
+use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
+use diesel_async::pooled_connection::PoolableConnection;
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use rustc_hash::FxHashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// How to reach Postgres, and how long anything there may take.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// Most connections of the pool.
+    pub max_connections: usize,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: &'static str,
+    /// Longest statement.
+    pub statement_timeout: Duration,
+}
+
+/// How long opening a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement may wait for a lock, so that a stalled holder does not stop the others.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a transaction may stand idle between two statements: long for a program that only
+/// computes in between, short for whoever waits behind its locks.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A pool of connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: Pool<Manager>,
+    connector: Arc<Connector>,
+}
+
+impl Database {
+    /// A pool; nothing is opened yet. Connections are driven by the runtime that calls this, so
+    /// that a busy worker thread of a server never holds up those that others wait for.
+    ///
+    /// # Errors
+    /// Where the url is none.
+    pub fn new(options: DatabaseOptions) -> Result<Self, StoreError> {
+        options
+            .url
+            .parse::<tokio_postgres::Config>()
+            .map_err(|error| StoreError::Unavailable(format!("database.url: {error}")))?;
+        let max = options.max_connections;
+        let connector = Arc::new(Connector {
+            options,
+            runtime: Handle::current(),
+        });
+        let pool = Pool::builder(Manager(Arc::clone(&connector)))
+            .max_size(max)
+            .runtime(deadpool::Runtime::Tokio1)
+            .wait_timeout(Some(CONNECT_TIMEOUT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .build()
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self { pool, connector })
+    }
+
+    /// A connection of the pool.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where none can be had in time.
+    pub async fn get(&self) -> Result<Object<Manager>, StoreError> {
+        self.pool.get().await.map_err(|error| match error {
+            managed::PoolError::Backend(error) => error,
+            managed::PoolError::Timeout(managed::TimeoutType::Wait) => {
+                StoreError::DeadlineExceeded("waiting for a free connection")
+            }
+            other => StoreError::Unavailable(other.to_string()),
+        })
+    }
+
+    /// A connection of one's own, outside the pool.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn connect(&self) -> Result<Connection, StoreError> {
+        self.connector.connect().await
+    }
+
+    /// Whether Postgres answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut connection = self.get().await?;
+        let connection = &mut *connection;
+        connection.begin_use();
+        let ping = connection.pg.batch_execute("SELECT 1");
+        let answer = tokio::time::timeout(CONNECT_TIMEOUT, ping).await;
+        answer.map_err(|_| StoreError::DeadlineExceeded("a ping"))??;
+        connection.end_use();
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Connector {
+    options: DatabaseOptions,
+    runtime: Handle,
+}
+
+impl Connector {
+    async fn connect(&self) -> Result<Connection, StoreError> {
+        let options = self.options.clone();
+        let opened = self.runtime.spawn(async move {
+            tokio::time::timeout(CONNECT_TIMEOUT, open(&options))
+                .await
+                .map_err(|_| StoreError::DeadlineExceeded("connecting to Postgres"))?
+        });
+        opened
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+}
+
+async fn open(options: &DatabaseOptions) -> Result<Connection, StoreError> {
+    let mut pg = AsyncPgConnection::establish(&options.url).await?;
+    // Every hot statement is served by an index. While a table is too small for the planner to
+    // see why, a plan made then could be kept and meet a table that has grown.
+    pg.batch_execute(&format!(
+        "SET application_name = '{}'; SET statement_timeout = {}; SET lock_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {}; SET tcp_user_timeout = 10000; \
+         SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; \
+         SET enable_bitmapscan = off; SET max_parallel_workers_per_gather = 0",
+        options.application_name,
+        options.statement_timeout.as_millis(),
+        LOCK_TIMEOUT.as_millis(),
+        IDLE_IN_TRANSACTION_TIMEOUT.as_millis(),
+    ))
+    .await?;
+    Ok(Connection {
+        pg,
+        warm: FxHashSet::default(),
+        in_use: false,
+    })
+}
+
+/// One connection.
+pub struct Connection {
+    pub(crate) pg: AsyncPgConnection,
+    warm: FxHashSet<&'static str>,
+    in_use: bool,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("in_use", &self.in_use)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// True once every statement of the transaction of this name was prepared here.
+    pub(crate) fn is_warm(&self, transaction: &'static str) -> bool {
+        self.warm.contains(transaction)
+    }
+
+    /// Says that every statement of the transaction was prepared.
+    pub(crate) fn set_warm(&mut self, transaction: &'static str) {
+        self.warm.insert(transaction);
+    }
+
+    /// Marks the connection until [`Connection::end_use`]: whoever is cancelled or fails in
+    /// between leaves it marked, and it is thrown away.
+    pub(crate) fn begin_use(&mut self) {
+        self.in_use = true;
+    }
+
+    /// Nothing is open any more.
+    pub(crate) fn end_use(&mut self) {
+        self.in_use = false;
+    }
+
+    /// False where the connection was lost, or something on it was begun and not ended.
+    pub fn is_usable(&mut self) -> bool {
+        !self.in_use && !self.pg.is_broken()
+    }
+}
+
+/// Opens and checks the pool's connections.
+#[derive(Debug)]
+pub struct Manager(Arc<Connector>);
+
+impl managed::Manager for Manager {
+    type Type = Connection;
+    type Error = StoreError;
+
+    async fn create(&self) -> Result<Connection, StoreError> {
+        self.0.connect().await
+    }
+
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<StoreError> {
+        if connection.is_usable() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("in doubt"))
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What can go wrong between a program and its Postgres.
+
+/// Trouble with the database. Nothing in it is for clients: it may hold SQL.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Postgres can't be reached, or the connection was lost.
+    #[error("Postgres is away: {0}")]
+    Unavailable(String),
+    /// A wait reached its deadline.
+    #[error("{0} took too long")]
+    DeadlineExceeded(&'static str),
+    /// Postgres refused a statement.
+    #[error("Postgres refused a statement")]
+    Refused(#[source] diesel::result::Error),
+    /// Something stands in the tables that can't be there.
+    #[error("the tables are inconsistent: {0}")]
+    Corrupt(String),
+}
+
+impl From<diesel::result::Error> for StoreError {
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+        match error {
+            diesel::result::Error::DatabaseError(ClosedConnection | UnableToSendCommand, info) => {
+                Self::Unavailable(info.message().to_owned())
+            }
+            other => Self::Refused(other),
+        }
+    }
+}
+
+impl From<diesel::result::ConnectionError> for StoreError {
+    fn from(error: diesel::result::ConnectionError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}

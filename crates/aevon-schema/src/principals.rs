@@ -1,0 +1,88 @@
+//! `principals`: text identifiers, once; everywhere else a principal is a number.
+//!
+//! Invariant: numbers are given under the lock of the principal's partition, so one identity never
+//! gets two.
+
+use crate::statement::Statement;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+/// Identities whose numbers are not known, column by column; each once.
+#[derive(Debug, Default)]
+pub(crate) struct Unknown<'a> {
+    tenants: Vec<&'a str>,
+    principals: Vec<&'a str>,
+    partitions: Vec<i32>,
+}
+
+impl<'a> Unknown<'a> {
+    /// Adds one.
+    pub(crate) fn push(&mut self, tenant_id: &'a str, principal_id: &'a str, partition: i32) {
+        self.tenants.push(tenant_id);
+        self.principals.push(principal_id);
+        self.partitions.push(partition);
+    }
+
+    /// True where there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
+    }
+
+    /// Each of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str, i32)> + '_ {
+        let identities = self.tenants.iter().zip(&self.principals);
+        identities
+            .zip(&self.partitions)
+            .map(|((tenant, principal), p)| (*tenant, *principal, *p))
+    }
+}
+
+/// `(tenant_id, principal_id, principal_no)`.
+pub(crate) type Numbered = (String, String, i64);
+
+/// The numbers of those that have one.
+pub(crate) async fn find(
+    pg: &AsyncPgConnection,
+    partitions: &[i32],
+    unknown: &Unknown<'_>,
+) -> QueryResult<Vec<Numbered>> {
+    run(
+        pg,
+        include_str!("sql/principals_find.sql"),
+        partitions,
+        unknown,
+    )
+    .await
+}
+
+/// Gives each a number. The caller holds the locks of their partitions and found none.
+pub(crate) async fn insert(
+    pg: &AsyncPgConnection,
+    partitions: &[i32],
+    unknown: &Unknown<'_>,
+) -> QueryResult<Vec<Numbered>> {
+    run(
+        pg,
+        include_str!("sql/principals_insert.sql"),
+        partitions,
+        unknown,
+    )
+    .await
+}
+
+async fn run(
+    pg: &AsyncPgConnection,
+    sql: &'static str,
+    partitions: &[i32],
+    unknown: &Unknown<'_>,
+) -> QueryResult<Vec<Numbered>> {
+    let query = diesel::sql_query(sql)
+        .bind::<Array<Integer>, _>(partitions)
+        .bind::<Array<Text>, _>(&unknown.tenants)
+        .bind::<Array<Text>, _>(&unknown.principals)
+        .bind::<Array<Integer>, _>(&unknown.partitions);
+    Statement::<_, (Text, Text, BigInt)>::new(query)
+        .load(&mut &*pg)
+        .await
+}

@@ -1,0 +1,10 @@
+-- sweep_standing: where each rule stands in a partition, and the partition's head
+SELECT r.rule_no, r.generation, r.definition, coalesce(c.seq, 0), coalesce(h.seq, 0)
+FROM rules r
+LEFT JOIN sweep_checkpoints c
+       ON c.rule_no = r.rule_no AND c.generation = r.generation AND c.partition = $1
+LEFT JOIN LATERAL (
+    SELECT n.seq FROM events n WHERE n.partition = $1 ORDER BY n.seq DESC LIMIT 1
+) h ON true
+WHERE r.status <> 'retired'
+ORDER BY r.rule_no

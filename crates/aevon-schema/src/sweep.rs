@@ -1,0 +1,325 @@
+//! The sweep: one slice of one partition, folded into buckets, in one transaction.
+//!
+//! Invariant: buckets and checkpoints commit together, under the partition's lease.
+//! Invariant: nothing that a sweep reads lies above its slice's end, and a slice's end is a
+//! committed head: what lies below is final.
+//! Retry safety: a sweep that fails anywhere leaves nothing behind.
+
+use crate::database::Connection;
+use crate::error::StoreError;
+use crate::pre_aggregates::{self, Rows};
+use crate::rules::read_definition;
+use crate::statement::Statement;
+use crate::values::{JsonString, from_pg};
+use crate::{series, sweep_checkpoints};
+use aevon_core::fold::{Deltas, LogEvent, SliceFold};
+use aevon_core::rule::Rule;
+use aevon_core::time::Grain;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Text, Timestamptz};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use futures_util::TryStreamExt;
+use rustc_hash::FxHashSet;
+
+/// A partition where a rule is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The partition.
+    pub partition: i32,
+    /// Events that the rule that is furthest behind has not seen.
+    pub events: i64,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// Where.
+    pub partition: i32,
+    /// The checkpoint that it began at.
+    pub from: i64,
+    /// The checkpoint that it reached.
+    pub to: i64,
+    /// Bucket rows written, of all grains.
+    pub rows: usize,
+}
+
+/// Which rules a sweep moves where they don't all stand at one checkpoint. Taking turns, neither a
+/// backfill nor new events wait for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Those that are furthest ahead, toward the head.
+    Front,
+    /// Those that are furthest behind, toward the others.
+    Behind,
+}
+
+/// Partitions where a rule is behind, the largest backlog first.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn backlogs(connection: &mut Connection) -> Result<Vec<Backlog>, StoreError> {
+    let query = diesel::sql_query(include_str!("sql/sweep_backlogs.sql"));
+    let rows: Vec<(i32, i64)> = Statement::<_, (Integer, BigInt)>::new(query)
+        .load(&mut connection.pg)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(partition, events)| Backlog { partition, events })
+        .collect())
+}
+
+/// Sweeps one slice. `None` where another sweeper has the partition, or nothing is left there.
+///
+/// # Errors
+/// [`StoreError`]; nothing was changed then.
+pub async fn sweep_once(
+    connection: &mut Connection,
+    partition: i32,
+    slice_events: i64,
+    turn: Turn,
+) -> Result<Option<Swept>, StoreError> {
+    let Some(sweep) = Sweep::open(connection, partition, slice_events, turn).await? else {
+        return Ok(None);
+    };
+    let folded = sweep.fold().await?;
+    let written = folded.write().await?;
+    written.commit().await.map(Some)
+}
+
+/// One rule of a slice.
+#[derive(Debug)]
+struct Member {
+    rule_no: i32,
+    generation: i32,
+}
+
+/// A slice whose lease is held. Dropped before its commit, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Sweep<'c> {
+    connection: &'c mut Connection,
+    partition: i32,
+    from: i64,
+    to: i64,
+    members: Vec<Member>,
+    rules: Vec<Rule>,
+}
+
+/// A slice with its deltas.
+#[derive(Debug)]
+pub struct Folded<'c> {
+    sweep: Sweep<'c>,
+    grains: [(Grain, Deltas); 3],
+}
+
+/// A slice that is written and not committed.
+#[derive(Debug)]
+pub struct Written<'c> {
+    sweep: Sweep<'c>,
+    rows: usize,
+}
+
+type StandingRow = (Integer, Integer, Jsonb, BigInt, BigInt);
+
+impl<'c> Sweep<'c> {
+    /// Takes the lease and chooses the slice.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open(
+        connection: &'c mut Connection,
+        partition: i32,
+        slice_events: i64,
+        turn: Turn,
+    ) -> Result<Option<Self>, StoreError> {
+        connection.begin_use();
+        let mut pg = &connection.pg;
+        pg.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            .await?;
+        let lease =
+            diesel::sql_query(include_str!("sql/sweep_lease.sql")).bind::<Integer, _>(partition);
+        let lease: Vec<(i32,)> = Statement::<_, (Integer,)>::new(lease).load(&mut pg).await?;
+        if lease.is_empty() {
+            return nothing(connection).await;
+        }
+        let standing =
+            diesel::sql_query(include_str!("sql/sweep_standing.sql")).bind::<Integer, _>(partition);
+        let standing: Vec<(i32, i32, JsonString, i64, i64)> =
+            Statement::<_, StandingRow>::new(standing)
+                .load(&mut pg)
+                .await?;
+        let head = standing.iter().map(|row| row.4).max().unwrap_or(0);
+        let checkpoints: Vec<i64> = standing.iter().map(|row| row.3).collect();
+        let Some((from, to)) = choose(&checkpoints, head, slice_events, turn) else {
+            return nothing(connection).await;
+        };
+        let (mut members, mut rules) = (Vec::new(), Vec::new());
+        for (rule_no, generation, definition, checkpoint, _) in standing {
+            if checkpoint == from {
+                members.push(Member {
+                    rule_no,
+                    generation,
+                });
+                rules.push(read_definition(&definition.0)?);
+            }
+        }
+        Ok(Some(Self {
+            connection,
+            partition,
+            from,
+            to,
+            members,
+            rules,
+        }))
+    }
+
+    /// Reads the slice and folds it. Events are taken in as they arrive.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fold(self) -> Result<Folded<'c>, StoreError> {
+        let mut fold = SliceFold::new(&self.rules);
+        let query = diesel::sql_query(include_str!("sql/sweep_slice.sql"))
+            .bind::<Integer, _>(self.partition)
+            .bind::<BigInt, _>(self.from)
+            .bind::<BigInt, _>(self.to)
+            .bind::<Array<Text>, _>(fold.event_types());
+        let query =
+            Statement::<_, (BigInt, BigInt, Timestamptz, Timestamptz, Text, Jsonb)>::new(query);
+        let mut pg = &self.connection.pg;
+        let mut events = query
+            .load_stream::<(i64, i64, PgTimestamp, PgTimestamp, String, JsonString)>(&mut pg)
+            .await?;
+        while let Some(row) = events.try_next().await? {
+            let (seq, principal_no, occurred_at, ingested_at, event_type, JsonString(data)) = row;
+            fold.add(&LogEvent {
+                seq,
+                principal_no,
+                occurred_at: from_pg(occurred_at),
+                ingested_at: from_pg(ingested_at),
+                event_type,
+                data,
+            });
+        }
+        drop(events);
+        let grains = fold.finish();
+        Ok(Folded {
+            sweep: self,
+            grains,
+        })
+    }
+}
+
+impl<'c> Folded<'c> {
+    /// Writes the buckets of every grain and advances the checkpoints.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn write(self) -> Result<Written<'c>, StoreError> {
+        let Self { sweep, grains } = self;
+        let pg = &sweep.connection.pg;
+        let mut touched = series::Touched::default();
+        let mut seen = FxHashSet::default();
+        for (key, _) in &grains[0].1 {
+            let member = &sweep.members[key.rule];
+            if seen.insert((key.principal_no, member.rule_no)) {
+                touched.push(key.principal_no, member.rule_no, member.generation);
+            }
+        }
+        let mut rows = 0;
+        if !seen.is_empty() {
+            series::insert_missing(pg, sweep.partition, &touched).await?;
+            let numbers = series::find(pg, sweep.partition, &touched).await?;
+            for (grain, deltas) in grains {
+                let mut keyed = Vec::with_capacity(deltas.len());
+                for (key, delta) in deltas {
+                    let member = &sweep.members[key.rule];
+                    let series_no = *numbers
+                        .get(&(key.principal_no, member.rule_no))
+                        .ok_or_else(|| StoreError::Corrupt("a series has no number".to_owned()))?;
+                    keyed.push((series_no, sweep.rules[key.rule].operator, key, delta));
+                }
+                let batch = Rows::sorted(keyed);
+                rows += pre_aggregates::merge(pg, sweep.partition, grain, &batch).await?;
+            }
+        }
+        let rule_nos: Vec<i32> = sweep.members.iter().map(|member| member.rule_no).collect();
+        let generations: Vec<i32> = sweep
+            .members
+            .iter()
+            .map(|member| member.generation)
+            .collect();
+        let slice = (sweep.from, sweep.to);
+        let moved =
+            sweep_checkpoints::advance(pg, sweep.partition, slice, &rule_nos, &generations).await?;
+        if moved != sweep.members.len() {
+            return Err(StoreError::Corrupt(format!(
+                "the checkpoints of partition {} are not at {} any more",
+                sweep.partition, sweep.from
+            )));
+        }
+        Ok(Written { sweep, rows })
+    }
+}
+
+impl Written<'_> {
+    /// Makes it so.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn commit(self) -> Result<Swept, StoreError> {
+        let Sweep {
+            connection,
+            partition,
+            from,
+            to,
+            ..
+        } = self.sweep;
+        connection.pg.batch_execute("COMMIT").await?;
+        connection.end_use();
+        Ok(Swept {
+            partition,
+            from,
+            to,
+            rows: self.rows,
+        })
+    }
+}
+
+async fn nothing<'c>(connection: &mut Connection) -> Result<Option<Sweep<'c>>, StoreError> {
+    connection.pg.batch_execute("ROLLBACK").await?;
+    connection.end_use();
+    Ok(None)
+}
+
+/// The slice to sweep: from the checkpoint of the rules whose turn it is, to the next rules'
+/// checkpoint or the head, at most `slice_events` further.
+fn choose(checkpoints: &[i64], head: i64, slice_events: i64, turn: Turn) -> Option<(i64, i64)> {
+    let (behind, front) = (*checkpoints.iter().min()?, *checkpoints.iter().max()?);
+    let from = if turn == Turn::Front && front < head {
+        front
+    } else {
+        behind
+    };
+    let next = checkpoints
+        .iter()
+        .copied()
+        .filter(|checkpoint| *checkpoint > from)
+        .min();
+    let to = next.unwrap_or(head).min(from + slice_events.max(1));
+    (to > from).then_some((from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_behind_and_new_events_take_turns_and_meet() {
+        assert_eq!(choose(&[], 9, 5, Turn::Front), None);
+        assert_eq!(choose(&[9, 9], 9, 5, Turn::Front), None);
+        assert_eq!(choose(&[3, 3], 9, 5, Turn::Behind), Some((3, 8)));
+        assert_eq!(choose(&[0, 7, 3], 9, 5, Turn::Front), Some((7, 9)));
+        assert_eq!(choose(&[0, 7, 3], 9, 5, Turn::Behind), Some((0, 3)));
+        assert_eq!(choose(&[0, 9], 9, 5, Turn::Front), Some((0, 5)));
+    }
+}

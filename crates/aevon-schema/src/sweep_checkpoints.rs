@@ -1,0 +1,26 @@
+//! `sweep_checkpoints`: how far the buckets of a rule version are complete in a partition.
+//!
+//! Invariant: advanced in the transaction that writes the buckets, and only from where the slice
+//! began: a slice that was folded twice can't be written twice.
+
+use crate::statement::Statement;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+/// Moves the checkpoints of these rules `from` one seq `to` another; says how many moved.
+pub(crate) async fn advance(
+    pg: &AsyncPgConnection,
+    partition: i32,
+    (from, to): (i64, i64),
+    rule_nos: &[i32],
+    generations: &[i32],
+) -> QueryResult<usize> {
+    let query = diesel::sql_query(include_str!("sql/sweep_checkpoints_advance.sql"))
+        .bind::<Integer, _>(partition)
+        .bind::<BigInt, _>(from)
+        .bind::<BigInt, _>(to)
+        .bind::<Array<Integer>, _>(rule_nos)
+        .bind::<Array<Integer>, _>(generations);
+    Statement::<_, ()>::new(query).execute(&mut &*pg).await
+}

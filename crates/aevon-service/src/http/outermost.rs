@@ -1,0 +1,207 @@
+//! The layer around every route: request id, span, problems for errors that are none yet, a
+//! problem for a panic, and one line of the log for every 5xx.
+//!
+//! Invariant: without a collector and at level info a request costs nothing here but its id.
+
+use std::future::{Future, Ready, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::{Error, ResponseError};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use pin_project_lite::pin_project;
+use tracing::Span;
+use tracing::field::{Empty, display};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::{convert, request_id};
+use crate::problem::{Code, Problem};
+use crate::telemetry::REQUEST;
+
+/// Makes the layer for each worker.
+pub(super) struct Outermost;
+
+impl<S, B> Transform<S, ServiceRequest> for Outermost
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Transform = Layer<S>;
+    type InitError = ();
+    type Future = Ready<Result<Layer<S>, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(Layer { inner }))
+    }
+}
+
+/// The layer around the routes of one worker.
+pub(super) struct Layer<S> {
+    inner: S,
+}
+
+impl<S, B> Service<ServiceRequest> for Layer<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<EitherBody<B>>;
+    type Error = Error;
+    type Future = Answer<S::Future>;
+
+    actix_web::dev::forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let id = request_id::of(request.headers());
+        let span = span(&request, &id);
+        let answer = {
+            let _entered = span.enter();
+            self.inner.call(request)
+        };
+        Answer { answer, span, id }
+    }
+}
+
+/// The span of a request; nothing at all unless somebody wants it.
+fn span(request: &ServiceRequest, id: &HeaderValue) -> Span {
+    let span = tracing::debug_span!(
+        target: REQUEST,
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = request.method().as_str(),
+        path = request.path(),
+        route = Empty,
+        status = Empty,
+        otel.kind = "server",
+        otel.status_code = Empty,
+    );
+    if !span.is_disabled() && request.headers().contains_key("traceparent") {
+        let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
+        // Refused where spans are only logged, which is no fault.
+        let _ = span.set_parent(parent);
+    }
+    span
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(|name| name.as_str()).collect()
+    }
+}
+
+pin_project! {
+    /// The answer to one request.
+    pub(super) struct Answer<F> {
+        #[pin]
+        answer: F,
+        span: Span,
+        id: HeaderValue,
+    }
+}
+
+impl<F, B> Future for Answer<F>
+where
+    F: Future<Output = Result<ServiceResponse<B>, Error>>,
+    B: MessageBody,
+{
+    type Output = Result<ServiceResponse<EitherBody<B>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _entered = this.span.enter();
+        let answer = this.answer;
+        // What a panic left half done belongs to this request and is dropped with it.
+        let polled = catch_unwind(AssertUnwindSafe(|| answer.poll(context)));
+        let result = match polled {
+            Ok(polled) => ready!(polled),
+            Err(_) => Err(Problem::new(Code::Internal, "a handler panicked").into()),
+        };
+        Poll::Ready(finish(result, this.id, this.span))
+    }
+}
+
+fn finish<B: MessageBody>(
+    result: Result<ServiceResponse<B>, Error>,
+    id: &HeaderValue,
+    span: &Span,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    match result {
+        Ok(response) => {
+            if let Some(route) = (!span.is_disabled())
+                .then(|| response.request().match_pattern())
+                .flatten()
+            {
+                span.record("route", route);
+            }
+            let mut response = match convert::instead_of(response.response()) {
+                Some(problem) => replaced(response, &problem),
+                None => response.map_into_left_body(),
+            };
+            log(response.status(), response.response().error(), id, span);
+            response
+                .headers_mut()
+                .insert(request_id::HEADER, id.clone());
+            Ok(response)
+        }
+        // The request is gone, but the server can still answer with a response.
+        Err(error) => {
+            let mut response = match convert::of_error(&error) {
+                Some(problem) => problem.error_response(),
+                None => error.error_response(),
+            };
+            log(response.status(), Some(&error), id, span);
+            response
+                .headers_mut()
+                .insert(request_id::HEADER, id.clone());
+            Err(InternalError::from_response(error, response).into())
+        }
+    }
+}
+
+/// The same response with a problem for its body; headers such as `allow` stay.
+fn replaced<B: MessageBody>(
+    response: ServiceResponse<B>,
+    problem: &Problem,
+) -> ServiceResponse<EitherBody<B>> {
+    let (request, response) = response.into_parts();
+    let mut answer = problem.error_response();
+    for (name, value) in response.headers() {
+        if !answer.headers().contains_key(name) {
+            answer.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    if let Some(error) = response.error() {
+        tracing::debug!(%error, "answered with a problem");
+    }
+    ServiceResponse::new(request, answer.map_into_boxed_body().map_into_right_body())
+}
+
+fn log(status: StatusCode, error: Option<&Error>, id: &HeaderValue, span: &Span) {
+    span.record("status", status.as_u16());
+    if !status.is_server_error() {
+        return;
+    }
+    span.record("otel.status_code", "ERROR");
+    let id = id.to_str().unwrap_or_default();
+    let error = error.map(display);
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(id, status = status.as_u16(), error, "failed");
+    } else {
+        tracing::warn!(id, status = status.as_u16(), error, "refused");
+    }
+}

@@ -1,0 +1,2 @@
+DROP VIEW answering_rules;
+DROP TABLE rules;
