@@ -33,6 +33,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// computes in between, short for whoever waits behind its locks.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Between two questions whether Postgres answers.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -101,6 +104,14 @@ impl Database {
         answer.map_err(|_| StoreError::DeadlineExceeded("a ping"))??;
         connection.end_use();
         Ok(())
+    }
+
+    /// Asks again and again whether Postgres answers, and reports it. Never returns.
+    pub async fn watch(&self, report: impl Fn(Result<(), StoreError>)) {
+        loop {
+            report(self.ping().await);
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
     }
 }
 

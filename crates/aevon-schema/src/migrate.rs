@@ -20,6 +20,9 @@ pub const MAX_PARTITIONS: i32 = 4096;
 /// How long one statement of a migration may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// Between two attempts to reach a database that is away.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrateReport {
@@ -192,6 +195,22 @@ pub async fn check(database: &Database) -> Result<i32, SchemaError> {
             0 => Err(SchemaError::Missing),
             count => Ok(count),
         },
+    }
+}
+
+/// Like [`check`], and goes on trying while Postgres is away, telling `trouble` why each time.
+///
+/// # Errors
+/// What [`check`] finds wrong once it has reached the database.
+pub async fn wait(database: &Database, trouble: impl Fn(String)) -> Result<i32, SchemaError> {
+    loop {
+        match check(database).await {
+            Err(SchemaError::Store(error)) => {
+                trouble(error.to_string());
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            checked => return checked,
+        }
     }
 }
 

@@ -128,8 +128,11 @@ async fn the_response_has_the_media_type_and_whole_seconds_of_retry_after() {
             .with_retry_after(Duration::from_millis(after))
             .error_response();
         assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["content-type"], CONTENT_TYPE_PROBLEM);
-        assert_eq!(response.headers()["retry-after"], header);
+        assert_eq!(
+            response.headers().get("content-type").unwrap(),
+            CONTENT_TYPE_PROBLEM
+        );
+        assert_eq!(response.headers().get("retry-after").unwrap(), header);
         let bytes = to_bytes(response.into_body()).await.unwrap();
         let body: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(body["detail"], "full");

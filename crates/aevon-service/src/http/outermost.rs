@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderValue};
-use actix_web::{Error, ResponseError};
+use actix_web::{Error, HttpRequest, ResponseError};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use pin_project_lite::pin_project;
@@ -76,6 +76,7 @@ fn span(request: &ServiceRequest, id: &HeaderValue) -> Span {
     let span = tracing::debug_span!(
         target: REQUEST,
         "request",
+        otel.name = Empty,
         id = id.to_str().unwrap_or_default(),
         method = request.method().as_str(),
         path = request.path(),
@@ -142,17 +143,12 @@ fn finish<B: MessageBody>(
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     match result {
         Ok(response) => {
-            if let Some(route) = (!span.is_disabled())
-                .then(|| response.request().match_pattern())
-                .flatten()
-            {
-                span.record("route", route);
-            }
+            name(span, response.request());
+            log(response.status(), response.response().error(), id, span);
             let mut response = match convert::instead_of(response.response()) {
                 Some(problem) => replaced(response, &problem),
                 None => response.map_into_left_body(),
             };
-            log(response.status(), response.response().error(), id, span);
             response
                 .headers_mut()
                 .insert(request_id::HEADER, id.clone());
@@ -185,10 +181,19 @@ fn replaced<B: MessageBody>(
             answer.headers_mut().append(name.clone(), value.clone());
         }
     }
-    if let Some(error) = response.error() {
-        tracing::debug!(%error, "answered with a problem");
+    ServiceResponse::new(request, answer.map_into_right_body())
+}
+
+/// Names the span by its route, not by its path: paths are without bound.
+fn name(span: &Span, request: &HttpRequest) {
+    if span.is_disabled() {
+        return;
     }
-    ServiceResponse::new(request, answer.map_into_boxed_body().map_into_right_body())
+    if let Some(route) = request.match_pattern() {
+        let name = format!("{} {route}", request.method());
+        span.record("otel.name", name);
+        span.record("route", route);
+    }
 }
 
 fn log(status: StatusCode, error: Option<&Error>, id: &HeaderValue, span: &Span) {
