@@ -26,8 +26,10 @@ use rustc_hash::FxHashSet;
 pub struct Backlog {
     /// The partition.
     pub partition: i32,
-    /// Events that the rule that is furthest behind has not seen.
-    pub events: i64,
+    /// Where the rule that is furthest behind stands.
+    pub checkpoint: i64,
+    /// The newest seq.
+    pub head: i64,
 }
 
 /// What a sweep did.
@@ -59,13 +61,15 @@ pub enum Turn {
 /// [`StoreError`].
 pub async fn backlogs(connection: &mut Connection) -> Result<Vec<Backlog>, StoreError> {
     let query = diesel::sql_query(include_str!("sql/sweep_backlogs.sql"));
-    let rows: Vec<(i32, i64)> = Statement::<_, (Integer, BigInt)>::new(query)
+    let rows: Vec<(i32, i64, i64)> = Statement::<_, (Integer, BigInt, BigInt)>::new(query)
         .load(&mut connection.pg)
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(partition, events)| Backlog { partition, events })
-        .collect())
+    let backlog = |(partition, checkpoint, head)| Backlog {
+        partition,
+        checkpoint,
+        head,
+    };
+    Ok(rows.into_iter().map(backlog).collect())
 }
 
 /// Sweeps one slice. `None` where another sweeper has the partition, or nothing is left there.

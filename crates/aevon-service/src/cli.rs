@@ -174,7 +174,8 @@ fn complete(settings: &Settings) -> Result<(), SettingsError> {
 }
 
 fn command(program: &Program) -> Command {
-    let command = Command::new(program.name)
+    // The flags come first: their own description would stand in place of the program's.
+    ServiceArgs::augment_args(Command::new(program.name))
         .about(program.about)
         .version(program.version)
         .after_help("Exit codes: 0 stopped or fine, 1 failed (one line says why), 2 wrong usage.")
@@ -182,8 +183,7 @@ fn command(program: &Program) -> Command {
             "{}\nExit codes:\n  0  stopped when told to, or the settings are fine\n  1  failed; \
              one line on standard error says why\n  2  wrong usage",
             environment_help()
-        ));
-    ServiceArgs::augment_args(command)
+        ))
 }
 
 fn parse(
@@ -235,7 +235,10 @@ mod tests {
                 setting.variable
             );
         }
-        assert!(help.contains("2  wrong usage"), "{help}");
+        assert!(
+            help.starts_with("Does things") && help.contains("2  wrong usage"),
+            "{help}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! has no use for, so that one file and one environment serve all of them.
 //!
 //! Ordering: embedded defaults < YAML file < environment (`AEVON_SECTION__KEY`) < flags.
-//! Invariant: a name that is not a setting is an error that says so; see [`load`](mod@load).
+//! Invariant: a name that is not a setting is an error that says so.
 //! Invariant: a secret never shows in `Debug`, in `Serialize` or in an error.
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,1 +1,147 @@
-//! Placeholder.
+//! Folds the log into buckets: applies the set of rules, then sweeps, again and again.
+//!
+//! Invariant: an answer does not depend on this service, only its speed does. Any number of
+//! aggregators may run, and any of them may die at any moment.
+
+use aevon_core::rule::Rule;
+use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules};
+use aevon_service::health::Readiness;
+use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::settings::{AggregationSettings, Settings};
+use aevon_service::shutdown::Shutdown;
+use std::time::Duration;
+
+mod driver;
+pub mod rule_files;
+mod schedule;
+
+use schedule::Schedule;
+
+/// The condition of readiness that the database is.
+pub const READY_DATABASE: &str = "database";
+/// The condition of readiness that the set of rules is.
+pub const READY_RULES: &str = "rules";
+/// How long one statement of a sweep may take: a slice's upserts, on a busy disk.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The service's state.
+#[derive(Clone, Debug)]
+pub struct Aggregator {
+    database: Database,
+    settings: AggregationSettings,
+    schedule: Schedule,
+    /// The set to apply at the start; `None` where that is turned off.
+    set: Option<Vec<Rule>>,
+}
+
+impl Aggregator {
+    /// The service's state: rule files are read, nothing is reached yet.
+    ///
+    /// # Errors
+    /// Where a setting or a rule file is wrong; the error names every fault.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let aggregation = settings.aggregation.clone();
+        let schedule = Schedule::parse(&aggregation.cron_interval)
+            .map_err(|reason| anyhow::anyhow!("aggregation.cron_interval: {reason}"))?;
+        let set = match aggregation.apply_on_start {
+            true => Some(rule_files::load(&aggregation.config_dir)?),
+            false => None,
+        };
+        let database = Database::new(DatabaseOptions {
+            url: settings.database_url()?.to_owned(),
+            max_connections: 2,
+            application_name: "aggregator-svc",
+            statement_timeout: STATEMENT_TIMEOUT,
+        })?;
+        Ok(Self {
+            database,
+            settings: aggregation,
+            schedule,
+            set,
+        })
+    }
+
+    /// Reaches the database, checks its schema and applies the set of rules.
+    ///
+    /// # Errors
+    /// Where the database was reached and its schema is not the one that this program knows.
+    pub async fn prepare(&self, readiness: &Readiness) -> anyhow::Result<()> {
+        let trouble = |reason: String| {
+            tracing::warn!(reason, "the database is away; trying again");
+            readiness.set_failing(READY_DATABASE, reason);
+        };
+        migrate::wait(&self.database, trouble).await?;
+        readiness.set_ready(READY_DATABASE);
+        while let Err(error) = self.apply().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "rules are not applied yet"
+            );
+            readiness.set_failing(READY_RULES, error.to_string());
+            tokio::time::sleep(driver::RETRY_INTERVAL).await;
+        }
+        readiness.set_ready(READY_RULES);
+        Ok(())
+    }
+
+    async fn apply(&self) -> Result<(), StoreError> {
+        let Some(set) = &self.set else { return Ok(()) };
+        let applied = rules::apply(&mut *self.database.get().await?, set).await?;
+        for (name, version) in &applied.registered {
+            tracing::info!(rule = name, version, "registered a rule");
+        }
+        for name in &applied.retired {
+            tracing::info!(rule = name, "retired a rule: its file is gone");
+        }
+        Ok(())
+    }
+
+    /// Sweeps until the shutdown; ends between two slices.
+    pub async fn sweep(&self, shutdown: &Shutdown) {
+        driver::run(&self.database, &self.settings, &self.schedule, shutdown).await;
+    }
+
+    /// Keeps readiness true to the database. Never returns.
+    pub async fn watch(&self, readiness: Readiness) {
+        let report = |answer: Result<(), StoreError>| match answer {
+            Ok(()) => readiness.set_ready(READY_DATABASE),
+            Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
+        };
+        self.database.watch(report).await;
+    }
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// Where it can't start, or the database's schema is missing or unknown.
+pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let aggregator = Aggregator::new(&settings)?;
+    let options = HttpOptions::from_settings(&settings)?;
+    let listener = shell::bind(&options)?;
+    // Health is all that is asked of it.
+    let options = HttpOptions {
+        workers: 1,
+        ..options
+    };
+    let readiness = Readiness::new(&[READY_DATABASE, READY_RULES]);
+    let serve = shell::serve(
+        listener,
+        options,
+        readiness.clone(),
+        shutdown.clone(),
+        |_| {},
+    );
+    let work = async {
+        tokio::select! {
+            () = shutdown.triggered() => return Ok(()),
+            prepared = aggregator.prepare(&readiness) => prepared?,
+        }
+        tokio::select! {
+            () = aggregator.sweep(&shutdown) => {}
+            () = aggregator.watch(readiness.clone()) => {}
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(serve, work).map(|_| ())
+}

@@ -1,1 +1,147 @@
-//! Placeholder.
+//! Takes events in: parse, queue, group commit, one verdict an event.
+//!
+//! Invariant: acknowledged means committed. No event is stored that was refused, none is
+//! acknowledged that was not stored.
+//! Invariant: every wait has a deadline and the queue has bounds, in events and in bytes.
+
+use actix_web::web;
+use aevon_core::event::Limits;
+use aevon_core::time::Timestamp;
+use aevon_schema::append::Writer;
+use aevon_schema::migrate;
+use aevon_schema::{Database, DatabaseOptions};
+use aevon_service::health::Readiness;
+use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::settings::{IngestSettings, Settings};
+use aevon_service::shutdown::Shutdown;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+mod http;
+mod queue;
+mod writer;
+
+use queue::Queue;
+
+/// The condition of readiness that the database is.
+pub const READY_DATABASE: &str = "database";
+/// Bytes of a body, after decoding.
+pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+/// Events of a body.
+pub const MAX_BODY_EVENTS: usize = 10_000;
+/// How long one statement of an append may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The service's state. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    database: Database,
+    settings: IngestSettings,
+    limits: Arc<Limits>,
+    /// Empty until the database was reached: only it knows how many partitions there are.
+    queue: Arc<OnceLock<Queue>>,
+}
+
+impl Ingest {
+    /// The service's state; nothing is reached yet.
+    ///
+    /// # Errors
+    /// Where a setting is wrong.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let database = Database::new(DatabaseOptions {
+            url: settings.database_url()?.to_owned(),
+            // Writers have connections of their own; the pool is for looking after the database.
+            max_connections: 2,
+            application_name: "ingest-svc",
+            statement_timeout: STATEMENT_TIMEOUT,
+        })?;
+        let skew = settings.ingest.max_future_skew.get().as_micros();
+        let limits = Limits {
+            max_future_skew_us: i64::try_from(skew).unwrap_or(i64::MAX / 4),
+            ..Limits::default()
+        };
+        let queue = Arc::new(OnceLock::new());
+        let settings = settings.ingest.clone();
+        Ok(Self {
+            database,
+            settings,
+            limits: Arc::new(limits),
+            queue,
+        })
+    }
+
+    /// Reaches the database, checks its schema and starts the writers.
+    ///
+    /// # Errors
+    /// Where the database was reached and its schema is not the one that this program knows.
+    pub async fn prepare(&self, readiness: &Readiness) -> anyhow::Result<()> {
+        let trouble = |reason: String| {
+            tracing::warn!(reason, "the database is away; trying again");
+            readiness.set_failing(READY_DATABASE, reason);
+        };
+        let partitions = migrate::wait(&self.database, trouble).await?;
+        let writers =
+            (0..self.settings.writers).map(|_| Writer::new(self.database.clone(), partitions));
+        let queue = Queue::start(&self.settings, partitions, writers.collect());
+        if self.queue.set(queue).is_err() {
+            anyhow::bail!("the writers were started twice");
+        }
+        readiness.set_ready(READY_DATABASE);
+        Ok(())
+    }
+
+    /// Keeps readiness true to the database. Never returns.
+    pub async fn watch(&self, readiness: Readiness) {
+        let report = |answer: Result<(), aevon_schema::StoreError>| match answer {
+            Ok(()) => readiness.set_ready(READY_DATABASE),
+            Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
+        };
+        self.database.watch(report).await;
+    }
+
+    /// Adds the routes.
+    pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + use<> {
+        let ingest = self.clone();
+        move |config| {
+            config
+                .app_data(web::Data::new(ingest.clone()))
+                .service(shell::resource("/v1/events").post(http::events::post));
+        }
+    }
+}
+
+/// The clock, read at the edge.
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// Where it can't start, or the database's schema is missing or unknown.
+pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let options = HttpOptions::from_settings(&settings)?;
+    let listener = shell::bind(&options)?;
+    let readiness = Readiness::new(&[READY_DATABASE]);
+    let ingest = Ingest::new(&settings)?;
+    let serve = shell::serve(
+        listener,
+        options,
+        readiness.clone(),
+        shutdown.clone(),
+        ingest.configure(),
+    );
+    let prepare = async {
+        ingest.prepare(&readiness).await?;
+        ingest.watch(readiness.clone()).await;
+        Ok(())
+    };
+    // Served from the first moment, so that `/readyz` says what is missing.
+    tokio::select! {
+        served = serve => served,
+        prepared = prepare => prepared,
+    }
+}

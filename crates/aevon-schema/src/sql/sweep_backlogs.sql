@@ -1,5 +1,5 @@
 -- sweep_backlogs: partitions where a rule is behind, the largest backlog first
-SELECT p.partition, max(coalesce(h.seq, 0) - coalesce(c.seq, 0))::bigint AS backlog
+SELECT p.partition, min(coalesce(c.seq, 0)) AS checkpoint, max(coalesce(h.seq, 0)) AS head
 FROM partitions p
 CROSS JOIN rules r
 LEFT JOIN sweep_checkpoints c
@@ -9,5 +9,5 @@ LEFT JOIN LATERAL (
 ) h ON true
 WHERE r.status <> 'retired'
 GROUP BY p.partition
-HAVING max(coalesce(h.seq, 0) - coalesce(c.seq, 0)) > 0
-ORDER BY backlog DESC, p.partition
+HAVING max(coalesce(h.seq, 0)) > min(coalesce(c.seq, 0))
+ORDER BY max(coalesce(h.seq, 0)) - min(coalesce(c.seq, 0)) DESC, p.partition

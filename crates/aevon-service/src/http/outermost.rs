@@ -15,6 +15,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{Error, HttpRequest, ResponseError};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use pin_project_lite::pin_project;
 use tracing::Span;
@@ -76,7 +77,6 @@ fn span(request: &ServiceRequest, id: &HeaderValue) -> Span {
     let span = tracing::debug_span!(
         target: REQUEST,
         "request",
-        otel.name = Empty,
         id = id.to_str().unwrap_or_default(),
         method = request.method().as_str(),
         path = request.path(),
@@ -190,9 +190,14 @@ fn name(span: &Span, request: &HttpRequest) {
         return;
     }
     if let Some(route) = request.match_pattern() {
-        let name = format!("{} {route}", request.method());
-        span.record("otel.name", name);
-        span.record("route", route);
+        span.record("route", route.as_str());
+        let context = span.context();
+        if context.span().is_recording() {
+            // The field `otel.name` is read only when a span begins; the route is known now.
+            context
+                .span()
+                .update_name(format!("{} {route}", request.method()));
+        }
     }
 }
 

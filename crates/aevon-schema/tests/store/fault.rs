@@ -1,0 +1,136 @@
+//! Connections that are cut at the worst moments.
+
+use crate::support::{World, at, event, open};
+use aevon_core::append::Verdict;
+use aevon_core::event::NewEvent;
+use aevon_schema::append::{AppendError, Writer};
+use aevon_testkit::Proxy;
+
+struct Cut {
+    world: World,
+    proxy: Proxy,
+    writer: Writer,
+}
+
+impl Cut {
+    /// A writer behind a proxy; warm where its connection has appended before.
+    async fn new(warm: bool) -> Self {
+        let world = World::new().await;
+        let (proxy, url) = Proxy::in_front_of(world.db.url()).await;
+        let mut writer = Writer::new(open(&url), world.partitions);
+        if warm {
+            let first = event("warm", "warm", at("2026-01-01T00:00:00Z"), "1");
+            writer.append(&[&first]).await.unwrap();
+        }
+        Self {
+            world,
+            proxy,
+            writer,
+        }
+    }
+
+    /// Every event lies under the number of its own principal.
+    async fn check_numbers(&self, expected: &[(&str, &str, &str)]) {
+        let client = self.world.db.client().await;
+        for (tenant, principal, id) in expected {
+            let found: i64 = client
+                .query_one(
+                    "SELECT count(*) FROM events e JOIN principals q USING (principal_no, partition)
+                     WHERE q.tenant_id = $1 AND q.principal_id = $2 AND e.event_id = $3",
+                    &[tenant, principal, id],
+                )
+                .await
+                .unwrap()
+                .get(0);
+            assert_eq!(found, 1, "{tenant} {principal} {id}");
+        }
+    }
+}
+
+fn of(tenant: &str, principal: &str, id: &str) -> NewEvent {
+    let mut event = event(principal, id, at("2026-01-01T00:00:00Z"), "1");
+    event.tenant_id = tenant.to_owned();
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_never_arrived_leaves_no_principal_number_in_the_cache() {
+    for warm in [false, true] {
+        let mut cut = Cut::new(warm).await;
+        let known = cut.writer.cached_principals();
+        cut.proxy.cut_before(b"COMMIT");
+        let first = of("acme", "new", "e");
+        let error = cut.writer.append(&[&first]).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unknown(_)), "{error}");
+        assert_eq!(cut.writer.cached_principals(), known);
+        assert_eq!(cut.world.count("events").await, i64::from(warm));
+        // Another tenant takes the next number, over the same writer; then the first tries again.
+        let other = of("other", "new", "e");
+        cut.writer.append(&[&other]).await.unwrap();
+        let retried = cut.writer.append(&[&first]).await.unwrap();
+        assert!(
+            matches!(retried[0], Verdict::Accepted { .. }),
+            "{retried:?}"
+        );
+        cut.check_numbers(&[("acme", "new", "e"), ("other", "new", "e")])
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_was_lost_is_unknown_and_its_retry_a_duplicate() {
+    for warm in [false, true] {
+        let mut cut = Cut::new(warm).await;
+        let known = cut.writer.cached_principals();
+        cut.proxy.swallow_after(b"COMMIT");
+        let first = of("acme", "new", "e");
+        let error = cut.writer.append(&[&first]).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unknown(_)), "{error}");
+        assert_eq!(cut.writer.cached_principals(), known);
+        let retried = cut
+            .writer
+            .append(&[&first, &of("other", "new", "e")])
+            .await
+            .unwrap();
+        assert!(
+            matches!(retried[0], Verdict::Duplicate { .. }),
+            "{retried:?}"
+        );
+        assert!(
+            matches!(retried[1], Verdict::Accepted { .. }),
+            "{retried:?}"
+        );
+        cut.check_numbers(&[("acme", "new", "e"), ("other", "new", "e")])
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_while_idle_costs_the_caller_nothing() {
+    let mut cut = Cut::new(true).await;
+    cut.proxy.cut();
+    cut.proxy.heal();
+    let verdicts = cut.writer.append(&[&of("acme", "new", "e")]).await.unwrap();
+    assert!(
+        matches!(verdicts[0], Verdict::Accepted { .. }),
+        "{verdicts:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_while_the_database_is_away() {
+    let mut cut = Cut::new(true).await;
+    cut.proxy.cut();
+    let error = cut
+        .writer
+        .append(&[&of("acme", "new", "e")])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, AppendError::NotStored(_)), "{error}");
+    cut.proxy.heal();
+    let verdicts = cut.writer.append(&[&of("acme", "new", "e")]).await.unwrap();
+    assert!(
+        matches!(verdicts[0], Verdict::Accepted { .. }),
+        "{verdicts:?}"
+    );
+}

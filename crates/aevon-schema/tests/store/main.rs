@@ -1,0 +1,10 @@
+//! The store against a real Postgres: one database a test, committed for real.
+//!
+//! Values are powers of two, so that loss, double count and mix-up give different wrong answers.
+
+mod append;
+mod fault;
+mod rules;
+mod state;
+mod support;
+mod sweep;

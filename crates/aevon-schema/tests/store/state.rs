@@ -1,0 +1,257 @@
+//! The answer: equal to the fold of the log, whatever is swept and whatever is not.
+
+use crate::support::{BUDGET, COUNT, MAX, MIN, SUM, World, at, event, open, oracle};
+use aevon_core::event::NewEvent;
+use aevon_core::state::{Granularity, Range};
+use aevon_core::time::{Grain, HOUR_US, MINUTE_US, Timestamp};
+use aevon_schema::state::{Selection, StateQuery, read};
+use aevon_testkit::Proxy;
+
+fn range(start: &str, end: &str) -> Range {
+    Range {
+        start: Some(at(start)),
+        end: Some(at(end)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_that_cuts_through_a_minute_answers_the_same_before_and_after_a_sweep() {
+    let world = World::new().await;
+    world.apply(&[SUM]).await;
+    let seconds = [
+        "10:29:59.999999",
+        "10:30:00",
+        "10:30:20",
+        "10:30:40",
+        "10:31:00",
+        "10:31:30",
+    ];
+    let events: Vec<NewEvent> = seconds
+        .iter()
+        .enumerate()
+        .map(|(n, time)| {
+            let n_text = (1 << n).to_string();
+            event(
+                "p",
+                &format!("e{n}"),
+                at(&format!("2026-01-01T{time}Z")),
+                &n_text,
+            )
+        })
+        .collect();
+    world.store(&events).await;
+    let cuts = [
+        ("2026-01-01T10:30:20Z", "2026-01-01T10:31:00Z", "12"),
+        ("2026-01-01T10:30:20.000001Z", "2026-01-01T10:30:40Z", "0"),
+        ("2026-01-01T10:30:00Z", "2026-01-01T10:31:30Z", "30"),
+        (
+            "2026-01-01T10:30:00.000001Z",
+            "2026-01-01T10:31:30.000001Z",
+            "60",
+        ),
+        ("2026-01-01T09:59:59Z", "2026-01-01T10:30:00.000001Z", "3"),
+    ];
+    for swept in [0, 1, 2] {
+        for (start, end, expected) in cuts {
+            let state = world
+                .state("p", range(start, end), Granularity::Total)
+                .await;
+            let answer = state.states[0].values[0]
+                .partial
+                .answer(state.states[0].rule.operator);
+            assert_eq!(
+                answer.as_deref(),
+                Some(expected),
+                "{start}..{end}, swept {swept} times"
+            );
+        }
+        world.sweep(4).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minima_and_maxima_over_nothing_are_null() {
+    let world = World::new().await;
+    world.apply(&[COUNT, SUM, MIN, MAX]).await;
+    world
+        .store(&[event("p", "e", at("2026-01-01T00:00:00Z"), "null")])
+        .await;
+    for _ in 0..2 {
+        for principal in ["p", "nobody"] {
+            let state = world
+                .state(principal, Range::default(), Granularity::Total)
+                .await;
+            let answers: Vec<_> = state
+                .states
+                .iter()
+                .skip(1)
+                .map(|s| s.values[0].partial.answer(s.rule.operator))
+                .collect();
+            assert_eq!(answers, [Some("0".to_owned()), None, None], "{principal}");
+        }
+        world.sweep(10).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_time_zone_changes_nothing() {
+    let world = World::new().await;
+    world.apply(&[SUM]).await;
+    let client = world.db.client().await;
+    let name = world.db.name();
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE \"{name}\" SET timezone = 'Asia/Kathmandu';
+             ALTER DATABASE \"{name}\" SET datestyle = 'German, DMY'"
+        ))
+        .await
+        .unwrap();
+    let elsewhere = World {
+        database: open(world.db.url()),
+        ..world
+    };
+    let times = [
+        "2026-01-01T18:14:59Z",
+        "2026-01-01T18:15:00Z",
+        "2026-01-01T23:59:59.5Z",
+    ];
+    let mut events: Vec<NewEvent> = Vec::new();
+    for (n, time) in times.iter().enumerate() {
+        events.push(event(
+            "p",
+            &format!("e{n}"),
+            at(time),
+            &(1 << n).to_string(),
+        ));
+    }
+    elsewhere.store(&events).await;
+    elsewhere.sweep(10).await;
+    let days = Granularity::Windows(Grain::Day);
+    let state = elsewhere.state("p", Range::default(), days).await;
+    let rule = &state.states[0].rule;
+    let expected = oracle(rule, &events, "p", Range::default(), days);
+    assert_eq!(state.states[0].values, expected);
+    assert_eq!(expected.len(), 1, "one UTC day");
+    let cut = Range {
+        start: Some(at("2026-01-01T18:15:00Z")),
+        end: None,
+    };
+    let state = elsewhere.state("p", cut, Granularity::Total).await;
+    assert_eq!(state.states[0].values[0].partial.event_count, 2);
+}
+
+/// A sequence that is the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    /// Within three days, on the edges of windows more often than not.
+    fn instant(&mut self) -> Timestamp {
+        let minute = self.roll(3 * 1440) as i64 * MINUTE_US;
+        let hour = minute / HOUR_US * HOUR_US;
+        let offset = match self.roll(5) {
+            0 => hour,
+            1 => minute,
+            2 => minute + 1,
+            3 => minute + MINUTE_US - 1,
+            _ => minute + self.roll(60_000_000) as i64,
+        };
+        at("2026-01-01T00:00:00Z").plus_micros(offset)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_equals_the_fold_of_the_log_whatever_happened_in_whatever_order() {
+    for seed in [
+        0x9E37_79B9_7F4A_7C15,
+        0x1234_5678_9ABC_DEF1,
+        0xDEAD_BEEF_0BAD_CAFE,
+    ] {
+        let world = World::new().await;
+        world.apply(&[COUNT, SUM, MIN]).await;
+        let (mut dice, mut log) = (Dice(seed), Vec::<NewEvent>::new());
+        for step in 0..60 {
+            match dice.roll(6) {
+                0 => world.sweep(1 + dice.roll(20) as i64).await,
+                1 if step > 30 => world.apply(&[COUNT, SUM, MIN, MAX]).await,
+                2 if !log.is_empty() => {
+                    let again = log[dice.roll(log.len() as u64) as usize].clone();
+                    world.writer().append(&[&again]).await.unwrap();
+                }
+                _ => {
+                    let events: Vec<NewEvent> = (0..=dice.roll(12))
+                        .map(|n| {
+                            let value = match dice.roll(8) {
+                                0 => "\"none\"".to_owned(),
+                                1 => format!("-{}", 1_u64 << dice.roll(40)),
+                                _ => (1_u64 << dice.roll(40)).to_string(),
+                            };
+                            let principal = format!("p{}", dice.roll(2));
+                            event(&principal, &format!("e{step}-{n}"), dice.instant(), &value)
+                        })
+                        .collect();
+                    world.store(&events).await;
+                    log.extend(events);
+                }
+            }
+            let (a, b) = (dice.instant(), dice.instant());
+            let range = match dice.roll(4) {
+                0 => Range::default(),
+                1 => Range {
+                    start: Some(a),
+                    end: None,
+                },
+                _ => Range {
+                    start: Some(a.min(b)),
+                    end: Some(a.max(b)),
+                },
+            };
+            let granularity = Granularity::NAMES[dice.roll(4) as usize].1;
+            let state = world.state("p0", range, granularity).await;
+            for answered in &state.states {
+                let expected = oracle(&answered.rule, &log, "p0", range, granularity);
+                let name = &answered.rule.name;
+                assert_eq!(
+                    answered.values, expected,
+                    "seed {seed:x} step {step} {name} {range:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_read_is_one_round_trip_of_one_snapshot() {
+    let world = World::new().await;
+    world.apply(&[SUM, COUNT]).await;
+    world
+        .store(&[event("p", "e", at("2026-01-01T00:00:30Z"), "4")])
+        .await;
+    world.sweep(10).await;
+    let (proxy, url) = Proxy::in_front_of(world.db.url()).await;
+    let database = open(&url);
+    let query = StateQuery {
+        tenant_id: "acme".to_owned(),
+        principal_id: "p".to_owned(),
+        selection: Selection::default(),
+        range: range("2026-01-01T00:00:10Z", "2026-01-03T00:00:10Z"),
+        granularity: Granularity::Total,
+    };
+    read(&database, world.partitions, &query, BUDGET)
+        .await
+        .unwrap();
+    proxy.reset_round_trips();
+    for _ in 0..5 {
+        let state = read(&database, world.partitions, &query, BUDGET)
+            .await
+            .unwrap();
+        assert_eq!(state.states[1].values[0].partial.event_count, 1);
+    }
+    assert_eq!(proxy.round_trips(), 5);
+}

@@ -1,0 +1,208 @@
+//! What the tests of the store share: a world with a database, and the dumbest correct fold.
+
+use aevon_core::append::Verdict;
+use aevon_core::event::NewEvent;
+use aevon_core::operator::Partial;
+use aevon_core::position::Position;
+use aevon_core::rule::Rule;
+use aevon_core::state::{Granularity, Range, Value};
+use aevon_core::time::Timestamp;
+use aevon_schema::append::Writer;
+use aevon_schema::state::{Selection, State, StateQuery};
+use aevon_schema::sweep::{self, Turn};
+use aevon_schema::{Connection, Database, DatabaseOptions, migrate, rules, state};
+use aevon_testkit::TestDatabase;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub const BUDGET: Duration = Duration::from_secs(10);
+
+/// A migrated database of its own, and a way in.
+pub struct World {
+    pub db: TestDatabase,
+    pub database: Database,
+    pub partitions: i32,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let db = TestDatabase::create().await;
+        let database = open(db.url());
+        let partitions = migrate::check(&database).await.unwrap();
+        Self {
+            db,
+            database,
+            partitions,
+        }
+    }
+
+    pub fn writer(&self) -> Writer {
+        Writer::new(self.database.clone(), self.partitions)
+    }
+
+    pub async fn connection(&self) -> Connection {
+        self.database.connect().await.unwrap()
+    }
+
+    pub async fn apply(&self, texts: &[&str]) {
+        let set: Vec<Rule> = texts
+            .iter()
+            .map(|text| Rule::from_yaml(text).unwrap())
+            .collect();
+        rules::apply(&mut self.connection().await, &set)
+            .await
+            .unwrap();
+    }
+
+    /// Stores events in one group; all must be new.
+    pub async fn store(&self, events: &[NewEvent]) -> Vec<Position> {
+        let group: Vec<&NewEvent> = events.iter().collect();
+        let verdicts = self.writer().append(&group).await.unwrap();
+        verdicts.iter().map(position).collect()
+    }
+
+    /// Sweeps until nothing is left, in slices of `slice` events.
+    pub async fn sweep(&self, slice: i64) {
+        let connection = &mut self.connection().await;
+        let mut turn = Turn::Front;
+        loop {
+            let backlogs = sweep::backlogs(connection).await.unwrap();
+            if backlogs.is_empty() {
+                break;
+            }
+            for backlog in backlogs {
+                sweep::sweep_once(connection, backlog.partition, slice, turn)
+                    .await
+                    .unwrap();
+            }
+            turn = if turn == Turn::Front {
+                Turn::Behind
+            } else {
+                Turn::Front
+            };
+        }
+        rules::activate(connection, slice).await.unwrap();
+    }
+
+    pub async fn state(&self, principal: &str, range: Range, granularity: Granularity) -> State {
+        let query = StateQuery {
+            tenant_id: "acme".to_owned(),
+            principal_id: principal.to_owned(),
+            selection: Selection::default(),
+            range,
+            granularity,
+        };
+        state::read(&self.database, self.partitions, &query, BUDGET)
+            .await
+            .unwrap()
+    }
+
+    /// The one value of the one rule, over everything.
+    pub async fn total(&self, principal: &str) -> Option<String> {
+        let state = self
+            .state(principal, Range::default(), Granularity::Total)
+            .await;
+        let [only] = state.states.as_slice() else {
+            panic!("one rule, not {state:?}")
+        };
+        only.values[0].partial.answer(only.rule.operator)
+    }
+
+    pub async fn count(&self, table: &str) -> i64 {
+        let client = self.db.client().await;
+        client
+            .query_one(&format!("SELECT count(*) FROM {table}"), &[])
+            .await
+            .unwrap()
+            .get(0)
+    }
+}
+
+pub fn open(url: &str) -> Database {
+    Database::new(DatabaseOptions {
+        url: url.to_owned(),
+        max_connections: 8,
+        application_name: "test",
+        statement_timeout: Duration::from_secs(20),
+    })
+    .unwrap()
+}
+
+pub fn at(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
+}
+
+/// An event of tenant acme with `n` in its data.
+pub fn event(principal: &str, id: &str, occurred_at: Timestamp, n: &str) -> NewEvent {
+    NewEvent {
+        tenant_id: "acme".to_owned(),
+        principal_id: principal.to_owned(),
+        event_id: id.to_owned(),
+        event_type: "t".to_owned(),
+        occurred_at,
+        schema_version: 0,
+        data: format!("{{\"n\": {n}}}"),
+        metadata: "{}".to_owned(),
+        refusal: None,
+    }
+}
+
+pub fn position(verdict: &Verdict) -> Position {
+    match verdict {
+        Verdict::Accepted { position, .. } => *position,
+        other => panic!("accepted, not {other:?}"),
+    }
+}
+
+pub const COUNT: &str = "name: a_count\nsource_event: t\noperator: count";
+pub const SUM: &str = "name: b_sum\nsource_event: t\noperator: sum\nfield: n";
+pub const MIN: &str = "name: c_min\nsource_event: t\noperator: min\nfield: n";
+pub const MAX: &str = "name: d_max\nsource_event: t\noperator: max\nfield: n";
+
+/// The oracle: keeps a list and folds it.
+pub fn oracle(
+    rule: &Rule,
+    log: &[NewEvent],
+    principal: &str,
+    range: Range,
+    granularity: Granularity,
+) -> Vec<Value> {
+    let mut windows: BTreeMap<Option<Timestamp>, Partial> = BTreeMap::new();
+    if granularity == Granularity::Total {
+        windows.insert(None, Partial::default());
+    }
+    for event in log {
+        let concerned = event.principal_id == principal && event.event_type == rule.source_event;
+        if !concerned || !range.contains(event.occurred_at) {
+            continue;
+        }
+        let document: serde_json::Value = serde_json::from_str(&event.data).unwrap();
+        let number = document
+            .get("n")
+            .and_then(serde_json::Value::as_i64)
+            .map(Into::into);
+        let window = match granularity {
+            Granularity::Total => None,
+            Granularity::Windows(grain) => Some(grain.floor(event.occurred_at)),
+        };
+        let one = Partial::of(rule.operator, number);
+        windows
+            .entry(window)
+            .or_default()
+            .merge(rule.operator, &one);
+    }
+    let value = |(window, partial): (Option<Timestamp>, Partial)| {
+        let (mut start, mut end) = (range.start, range.end);
+        if let (Some(window), Granularity::Windows(grain)) = (window, granularity) {
+            let behind = window.plus_micros(grain.width_us());
+            start = Some(start.map_or(window, |start| start.max(window)));
+            end = Some(end.map_or(behind, |end| end.min(behind)));
+        }
+        Value {
+            window_start: start,
+            window_end: end,
+            partial,
+        }
+    };
+    windows.into_iter().map(value).collect()
+}

@@ -1,0 +1,142 @@
+//! `aevon dev`: the whole system in one process behind one port, with a Postgres of its own.
+
+use aevon_postgres::{Server, ServerOptions};
+use aevon_schema::migrate;
+use aevon_service::health::Readiness;
+use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::settings::{AuthMode, LogFormat, Secret, Settings};
+use aevon_service::shutdown::Shutdown;
+use aggregator_svc::{Aggregator, READY_DATABASE, READY_RULES};
+use anyhow::Context;
+use clap::Args;
+use ingest_svc::Ingest;
+use projection_svc::Projection;
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod sample;
+
+/// How to run the system here.
+#[derive(Args, Debug)]
+pub(crate) struct DevArgs {
+    /// Where Postgres keeps its data between runs
+    #[arg(long, value_name = "DIR", default_value = ".aevon/dev")]
+    data_dir: PathBuf,
+    /// The folder of rules
+    #[arg(long, value_name = "DIR", default_value = "examples/rules")]
+    rules: PathBuf,
+    /// The port of all three services, on 127.0.0.1
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Loads no sample events
+    #[arg(long)]
+    no_sample: bool,
+}
+
+/// The database of the private Postgres.
+const DATABASE: &str = "postgres";
+/// How long the system may take to come up once Postgres runs.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What differs from a service's defaults on a laptop; the environment still wins over the rest.
+pub(crate) fn adjust(settings: &mut Settings) {
+    settings.auth.mode = AuthMode::Disabled;
+    settings.log.format = LogFormat::Text;
+    if std::env::var_os("AEVON_LOG__LEVEL").is_none() {
+        "warn".clone_into(&mut settings.log.level);
+    }
+}
+
+/// Runs until Ctrl-C.
+pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result<()> {
+    let shutdown = Shutdown::new();
+    let signals = {
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { shutdown.signals().await })
+    };
+    settings.server.port = args.port;
+    settings.aggregation.config_dir = args.rules;
+    // What can be wrong without Postgres is found before it is started.
+    let options = HttpOptions::from_settings(&settings)?;
+    let listener = shell::bind(&options)
+        .with_context(|| format!("port {} is taken; choose another with --port", args.port))?;
+    aggregator_svc::rule_files::load(&settings.aggregation.config_dir)
+        .context("--rules names the folder of rules")?;
+
+    let postgres = match settings.database.url {
+        Some(_) => None,
+        None => {
+            println!("starting a private Postgres in {}", args.data_dir.display());
+            let server = ServerOptions {
+                data_dir: Some(args.data_dir),
+                durable: true,
+                ..ServerOptions::default()
+            };
+            let server = tokio::task::spawn_blocking(move || Server::start(&server)).await??;
+            settings.database.url = Some(Secret::new(server.url(DATABASE)));
+            Some(server)
+        }
+    };
+    let report = migrate::run(settings.database_url()?, None).await?;
+    println!(
+        "the schema is current; the log has {} partitions",
+        report.partitions
+    );
+
+    let result = serve(&settings, options, listener, &shutdown, !args.no_sample).await;
+    shutdown.trigger();
+    signals.abort();
+    if let Some(mut server) = postgres {
+        tokio::task::spawn_blocking(move || server.stop()).await??;
+    }
+    println!("stopped");
+    result
+}
+
+async fn serve(
+    settings: &Settings,
+    options: HttpOptions,
+    listener: std::net::TcpListener,
+    shutdown: &Shutdown,
+    with_sample: bool,
+) -> anyhow::Result<()> {
+    let readiness = Readiness::new(&[READY_DATABASE, READY_RULES]);
+    let ingest = Ingest::new(settings)?;
+    let projection = Projection::new(settings)?;
+    let aggregator = Aggregator::new(settings)?;
+    let routes = (ingest.configure(), projection.configure());
+    let configure = move |config: &mut actix_web::web::ServiceConfig| {
+        routes.0(config);
+        routes.1(config);
+    };
+    let base = format!("http://127.0.0.1:{}", options.port);
+    let http = shell::serve(
+        listener,
+        options,
+        readiness.clone(),
+        shutdown.clone(),
+        configure,
+    );
+    let work = async {
+        let prepare = async {
+            ingest.prepare(&readiness).await?;
+            projection.prepare(&readiness).await?;
+            aggregator.prepare(&readiness).await?;
+            if with_sample {
+                let loaded = sample::load(&base).await?;
+                println!("sent a sample of {loaded} events of tenant acme");
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            () = shutdown.triggered() => return Ok(()),
+            prepared = tokio::time::timeout(START_TIMEOUT, prepare) => {
+                prepared.context("the system did not come up in time")??;
+            }
+        }
+        println!("{}", sample::what_to_try(&base));
+        aggregator.sweep(shutdown).await;
+        anyhow::Ok(())
+    };
+    tokio::try_join!(http, work).map(|_| ())
+}

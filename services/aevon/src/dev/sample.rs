@@ -1,0 +1,128 @@
+//! A small realistic sample: three users of tenant acme calling models since yesterday.
+//!
+//! Retry safety: an event's id and content follow from its moment alone, so that a second run on
+//! the same data sends duplicates and only adds what has happened since.
+
+use anyhow::{Context, ensure};
+use jiff::{Span, Timestamp, tz::TimeZone};
+use serde_json::{Value, json};
+
+/// One event a user this often.
+const STEP_MINUTES: i64 = 20;
+const USERS: [&str; 3] = ["user_ada", "user_ben", "user_cleo"];
+
+/// Sends the sample; says how many events it has.
+pub(crate) async fn load(base: &str) -> anyhow::Result<usize> {
+    let events = events(Timestamp::now())?;
+    let client = reqwest::Client::builder()
+        .timeout(std::time::Duration::from_secs(30))
+        .build()?;
+    let answer = client
+        .post(format!("{base}/v1/events"))
+        .header("content-type", "application/json")
+        .body(serde_json::to_string(&events)?)
+        .send()
+        .await
+        .context("the sample was not sent")?;
+    let status = answer.status();
+    ensure!(
+        status.as_u16() == 202,
+        "the sample was answered {status}: {}",
+        answer.text().await?
+    );
+    Ok(events.len())
+}
+
+/// Everything that has happened from the beginning of yesterday (UTC) to `now`.
+fn events(now: Timestamp) -> anyhow::Result<Vec<Value>> {
+    let today = now.to_zoned(TimeZone::UTC).start_of_day()?;
+    let start = today.checked_sub(Span::new().days(1))?.timestamp();
+    let mut events = Vec::new();
+    let mut slot = 0_i64;
+    loop {
+        let at = start.checked_add(Span::new().minutes(slot * STEP_MINUTES))?;
+        if at >= now {
+            return Ok(events);
+        }
+        for (number, user) in (0_i64..).zip(USERS) {
+            // Spread over the minutes, and different from user to user.
+            let seconds = (slot * 37 + number * 211) % (STEP_MINUTES * 60);
+            let at = at.checked_add(Span::new().seconds(seconds))?;
+            if at < now {
+                let mix = (slot * 7 + number * 13) % 11;
+                let tokens = 100 + 90 * mix + number;
+                let model = if mix % 2 == 0 { "small" } else { "large" };
+                events.push(event(
+                    user,
+                    at,
+                    "api.request",
+                    json!({"path": "/v1/chat", "ms": 20 + mix}),
+                ));
+                events.push(event(
+                    user,
+                    at,
+                    "model.call",
+                    json!({"tokens": tokens, "model": model}),
+                ));
+            }
+        }
+        slot += 1;
+    }
+}
+
+fn event(user: &str, at: Timestamp, event_type: &str, data: Value) -> Value {
+    json!({
+        "tenant_id": "acme",
+        "principal_id": user,
+        "id": format!("sample-{event_type}-{at}"),
+        "source": "aevon-dev",
+        "type": event_type,
+        "occurred_at": at.to_string(),
+        "data": data,
+    })
+}
+
+/// What to print once everything is up.
+pub(crate) fn what_to_try(base: &str) -> String {
+    format!(
+        r#"
+Aevon is up at {base}. Three things to try:
+
+  # 1. What does the log add up to for one user?
+  curl -s '{base}/v1/state/acme/user_ada'
+
+  # 2. Send an event, and see it in the next read.
+  curl -s '{base}/v1/events' -H 'content-type: application/json' -d '{{"tenant_id":"acme","principal_id":"user_ada","id":"my-first","type":"model.call","occurred_at":"{now}","data":{{"tokens":1234}}}}'
+
+  # 3. Back in time: tokens by the hour, up to the beginning of today.
+  curl -s '{base}/v1/state/acme/user_ada?rule=tokens_used&granularity=1h&end={today}'
+
+Ctrl-C stops everything; the data stays for the next run, `make clean` removes it."#,
+        now = second(Timestamp::now()),
+        today = second(start_of_today()),
+    )
+}
+
+fn start_of_today() -> Timestamp {
+    let now = Timestamp::now();
+    now.to_zoned(TimeZone::UTC)
+        .start_of_day()
+        .map_or(now, |day| day.timestamp())
+}
+
+fn second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_sends_the_same_events_and_adds_later_ones() {
+        let at = |text: &str| events(text.parse().unwrap()).unwrap();
+        let (noon, later) = (at("2026-02-11T12:00:00Z"), at("2026-02-11T13:00:00Z"));
+        assert!(noon.len() > 400 && later.len() > noon.len());
+        assert!(noon.iter().all(|event| later.contains(event)));
+    }
+}

@@ -1,0 +1,7 @@
+//! `aevon`: the operator's command line and the one-command local system.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aevon::main()
+}

@@ -1,0 +1,132 @@
+//! The loop around the sweep: when to begin, how far to go, what to do when it fails.
+
+use crate::schedule::Schedule;
+use aevon_schema::sweep::{self, Backlog, Turn};
+use aevon_schema::{Connection, Database, StoreError, rules};
+use aevon_service::settings::AggregationSettings;
+use aevon_service::shutdown::Shutdown;
+use jiff::{Timestamp, tz::TimeZone};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Between two looks at how long the backlog is.
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
+/// After a failure.
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Sweeps as scheduled, and early when the backlog is too long, until the shutdown.
+pub(crate) async fn run(
+    database: &Database,
+    settings: &AggregationSettings,
+    schedule: &Schedule,
+    shutdown: &Shutdown,
+) {
+    let mut connection: Option<Connection> = None;
+    while !shutdown.is_triggered() {
+        match turn(database, &mut connection, settings, shutdown).await {
+            Ok(()) => wait(database, settings, schedule, shutdown).await,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a sweep failed");
+                // Whatever was open on it is undone when it is closed.
+                connection = None;
+                tokio::select! {
+                    () = shutdown.triggered() => {}
+                    () = sleep(RETRY_INTERVAL) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn wait(
+    database: &Database,
+    settings: &AggregationSettings,
+    schedule: &Schedule,
+    shutdown: &Shutdown,
+) {
+    let next = Instant::now() + schedule.wait(&Timestamp::now().to_zoned(TimeZone::UTC));
+    let too_long = async {
+        loop {
+            sleep(BACKLOG_INTERVAL).await;
+            if is_backlog_over(database, settings.max_backlog).await {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = shutdown.triggered() => {}
+        () = sleep_until(next) => {}
+        () = too_long => tracing::debug!("the backlog is long: sweeping early"),
+    }
+}
+
+async fn is_backlog_over(database: &Database, max: i64) -> bool {
+    let Ok(mut connection) = database.get().await else {
+        return false;
+    };
+    match sweep::backlogs(&mut connection).await {
+        Ok(backlogs) => backlogs.iter().map(|b| b.head - b.checkpoint).sum::<i64>() > max,
+        Err(_) => false,
+    }
+}
+
+/// Sweeps everything that is in the log now, slice by slice.
+async fn turn(
+    database: &Database,
+    connection: &mut Option<Connection>,
+    settings: &AggregationSettings,
+    shutdown: &Shutdown,
+) -> Result<(), StoreError> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(database.connect().await?),
+    };
+    let mut backlogs = sweep::backlogs(connection).await?;
+    let goals: BTreeMap<i32, i64> = backlogs.iter().map(|b| (b.partition, b.head)).collect();
+    let mut next = Turn::Front;
+    while !backlogs.is_empty() && !shutdown.is_triggered() {
+        let mut swept = false;
+        for backlog in &backlogs {
+            if shutdown.is_triggered() {
+                return Ok(());
+            }
+            let slice = settings.slice_events;
+            if let Some(done) =
+                sweep::sweep_once(connection, backlog.partition, slice, next).await?
+            {
+                tracing::debug!(?done, "swept");
+                swept = true;
+            }
+        }
+        activate(connection, settings.slice_events).await?;
+        if !swept {
+            // Others hold the leases of what is left.
+            return Ok(());
+        }
+        next = if next == Turn::Front {
+            Turn::Behind
+        } else {
+            Turn::Front
+        };
+        let is_short = |b: &Backlog| {
+            goals
+                .get(&b.partition)
+                .is_some_and(|goal| b.checkpoint < *goal)
+        };
+        backlogs = sweep::backlogs(connection).await?;
+        backlogs.retain(is_short);
+    }
+    activate(connection, settings.slice_events).await
+}
+
+/// Switches rules over that have caught up.
+async fn activate(connection: &mut Connection, slack: i64) -> Result<(), StoreError> {
+    if !rules::any_building(connection).await? {
+        return Ok(());
+    }
+    for rule in rules::activate(connection, slack).await? {
+        tracing::info!(rule, "the new version has caught up and answers now");
+    }
+    Ok(())
+}

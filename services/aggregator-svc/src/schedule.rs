@@ -1,0 +1,62 @@
+//! When to sweep: every so often, or at the times of a cron expression (UTC).
+
+use croner::Cron;
+use jiff::Zoned;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A schedule.
+#[derive(Clone, Debug)]
+pub(crate) enum Schedule {
+    /// Again this long after the last sweep ended.
+    Every(Duration),
+    /// At these times.
+    At(Box<Cron>),
+}
+
+/// The shortest interval: below it sweeps would only wait for each other.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+impl Schedule {
+    /// Reads `2m`, or `*/2 * * * *`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(interval) = humantime::parse_duration(text) {
+            return match interval >= SHORTEST {
+                true => Ok(Self::Every(interval)),
+                false => Err(format!("{text} is shorter than {SHORTEST:?}")),
+            };
+        }
+        let cron = Cron::from_str(text).map_err(|error| {
+            format!("{text:?} is neither a duration such as 2m nor a cron expression: {error}")
+        })?;
+        Ok(Self::At(Box::new(cron)))
+    }
+
+    /// How long to wait from `now` on.
+    pub(crate) fn wait(&self, now: &Zoned) -> Duration {
+        match self {
+            Self::Every(interval) => *interval,
+            Self::At(cron) => cron
+                .find_next_occurrence(now, false)
+                .ok()
+                .and_then(|next| Duration::try_from(now.duration_until(&next)).ok())
+                // An expression without a next time: look again tomorrow.
+                .unwrap_or(Duration::from_secs(86_400)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_is_a_duration_or_a_cron_expression() {
+        let now: Zoned = "2026-02-11T10:30:30+00:00[UTC]".parse().unwrap();
+        let wait = |text: &str| Schedule::parse(text).map(|schedule| schedule.wait(&now));
+        assert_eq!(wait("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(wait("*/2 * * * *"), Ok(Duration::from_secs(90)));
+        assert!(wait("often").unwrap_err().contains("neither"));
+        assert!(wait("0s").unwrap_err().contains("shorter"));
+    }
+}

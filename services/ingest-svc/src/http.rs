@@ -1,0 +1,5 @@
+//! The routes, one file each.
+
+mod answer;
+mod body;
+pub(crate) mod events;

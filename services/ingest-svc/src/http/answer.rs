@@ -1,0 +1,295 @@
+//! From verdicts to what the caller reads.
+//!
+//! Invariant: the status is 2xx only where something is stored, now or before.
+
+use crate::queue::Unstored;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use aevon_core::append::Verdict;
+use aevon_core::event::{Fault, FaultCode, NewEvent, Refusal};
+use aevon_core::position::{Position, Version};
+use aevon_core::time::Timestamp;
+use aevon_service::problem::{Code, Problem, ProblemItem};
+use serde::Serialize;
+use std::time::Duration;
+
+/// When to come back after a 503.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What became of one item of a body.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Stored now.
+    Accepted(Position, Timestamp),
+    /// Stored before.
+    Duplicate(Position, Timestamp),
+    /// Not stored.
+    Rejected(Vec<Fault>, Code),
+}
+
+/// An item's id, where it could be read, and its outcome.
+pub(crate) type Item = (Option<String>, Outcome);
+
+/// The item of an event that was decided.
+pub(crate) fn decided(id: String, verdict: Verdict) -> Item {
+    let outcome = match verdict {
+        Verdict::Accepted {
+            position,
+            ingested_at,
+        } => Outcome::Accepted(position, ingested_at),
+        Verdict::Duplicate {
+            position,
+            ingested_at,
+        } => Outcome::Duplicate(position, ingested_at),
+        Verdict::Conflict(fields) => {
+            let fault = |field: &str| Fault {
+                field: Some(field.to_owned()),
+                // Replaced by the code of the whole, which a fault has no variant for.
+                code: FaultCode::InvalidField,
+                detail: "differs from the event that is stored under this id".to_owned(),
+            };
+            let faults = fields.into_iter().map(fault).collect();
+            Outcome::Rejected(faults, Code::EventConflict)
+        }
+        Verdict::Refused(faults) => rejected(faults),
+    };
+    (Some(id), outcome)
+}
+
+/// The item of an event that could not be read.
+pub(crate) fn refused(refusal: Refusal) -> Item {
+    (refusal.id, rejected(refusal.faults))
+}
+
+fn rejected(faults: Vec<Fault>) -> Outcome {
+    let code = match faults.as_slice() {
+        [fault] => public_code(fault.code),
+        _ => Code::InvalidEvent,
+    };
+    Outcome::Rejected(faults, code)
+}
+
+fn public_code(code: FaultCode) -> Code {
+    match code {
+        FaultCode::MalformedBody => Code::MalformedBody,
+        FaultCode::MissingField => Code::MissingField,
+        FaultCode::UnknownField => Code::UnknownField,
+        FaultCode::InvalidField => Code::InvalidField,
+        FaultCode::NumberOutOfBounds => Code::NumberOutOfBounds,
+        FaultCode::IdentifierTooLong => Code::IdentifierTooLong,
+        FaultCode::OccurredAtInFuture => Code::OccurredAtInFuture,
+        FaultCode::ReservedType => Code::ReservedType,
+        FaultCode::EventTooLarge => Code::EventTooLarge,
+    }
+}
+
+#[derive(Serialize)]
+struct One {
+    status: &'static str,
+    id: String,
+    position: Position,
+    version: Version,
+    ingested_at: Timestamp,
+}
+
+/// The answer to a body of one event.
+pub(crate) fn one((id, outcome): Item) -> Result<HttpResponse, Problem> {
+    let (http, status, position, ingested_at) = match outcome {
+        Outcome::Accepted(position, at) => (StatusCode::ACCEPTED, "accepted", position, at),
+        Outcome::Duplicate(position, at) => (StatusCode::OK, "duplicate", position, at),
+        Outcome::Rejected(faults, code) => {
+            let items = items(None, id.as_deref(), &faults, code);
+            return Err(Problem::new(code, summary(&faults, code)).with_errors(items));
+        }
+    };
+    let version = Version::from(position);
+    let header = version.to_string();
+    let body = One {
+        status,
+        id: id.unwrap_or_default(),
+        position,
+        version,
+        ingested_at,
+    };
+    Ok(HttpResponse::build(http)
+        .insert_header(("aevon-version", header))
+        .json(body))
+}
+
+#[derive(Serialize)]
+struct Many<'a> {
+    accepted: usize,
+    duplicate: usize,
+    rejected: usize,
+    version: Option<Version>,
+    results: Vec<ManyItem<'a>>,
+}
+
+#[derive(Serialize)]
+struct ManyItem<'a> {
+    index: usize,
+    id: Option<&'a str>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ItemError>,
+}
+
+#[derive(Serialize)]
+struct ItemError {
+    code: &'static str,
+    detail: String,
+    errors: Vec<ProblemItem>,
+}
+
+/// The answer to an array.
+pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
+    let mut body = Many {
+        accepted: 0,
+        duplicate: 0,
+        rejected: 0,
+        version: None,
+        results: Vec::new(),
+    };
+    let mut version = Version::default();
+    for (index, (id, outcome)) in outcomes.iter().enumerate() {
+        let id = id.as_deref();
+        match outcome {
+            Outcome::Accepted(position, _) => {
+                body.accepted += 1;
+                version.raise(*position);
+            }
+            Outcome::Duplicate(position, _) => {
+                body.duplicate += 1;
+                version.raise(*position);
+                let position = Some(*position);
+                body.results.push(ManyItem {
+                    index,
+                    id,
+                    status: "duplicate",
+                    position,
+                    error: None,
+                });
+            }
+            Outcome::Rejected(faults, code) => {
+                body.rejected += 1;
+                let error = Some(ItemError {
+                    code: code.as_str(),
+                    detail: summary(faults, *code),
+                    errors: items(None, None, faults, *code),
+                });
+                body.results.push(ManyItem {
+                    index,
+                    id,
+                    status: "rejected",
+                    position: None,
+                    error,
+                });
+            }
+        }
+    }
+    if body.rejected == outcomes.len() && !outcomes.is_empty() {
+        return Err(all_rejected(outcomes));
+    }
+    let status = if body.rejected == 0 {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    let mut response = HttpResponse::build(status);
+    if !version.is_empty() {
+        response.insert_header(("aevon-version", version.to_string()));
+        body.version = Some(version);
+    }
+    Ok(response.json(body))
+}
+
+/// Every item was refused: a problem that lists every fault of every item.
+fn all_rejected(outcomes: &[Item]) -> Problem {
+    let mut errors = Vec::new();
+    let mut codes = Vec::new();
+    for (index, (id, outcome)) in outcomes.iter().enumerate() {
+        if let Outcome::Rejected(faults, code) = outcome {
+            errors.extend(items(Some(index), id.as_deref(), faults, *code));
+            codes.push(*code);
+        }
+    }
+    match (codes.as_slice(), errors.as_slice()) {
+        // The status of an array that is refused whole is 422, whatever the one fault is.
+        ([code], [fault]) if code.status() == StatusCode::UNPROCESSABLE_ENTITY => {
+            let detail = fault.detail.clone();
+            Problem::new(*code, detail).with_errors(errors)
+        }
+        _ => {
+            let detail = format!("none of the {} events was stored", outcomes.len());
+            Problem::new(Code::AllRejected, detail).with_errors(errors)
+        }
+    }
+}
+
+fn items(
+    index: Option<usize>,
+    id: Option<&str>,
+    faults: &[Fault],
+    whole: Code,
+) -> Vec<ProblemItem> {
+    let code = |fault: &Fault| match whole {
+        Code::EventConflict => whole.as_str(),
+        _ => fault.code.as_str(),
+    };
+    let item = |fault: &Fault| ProblemItem {
+        index,
+        id: id.map(str::to_owned),
+        field: fault.field.clone(),
+        code: code(fault).to_owned(),
+        detail: fault.detail.clone(),
+    };
+    faults.iter().map(item).collect()
+}
+
+fn summary(faults: &[Fault], code: Code) -> String {
+    let field = |fault: &Fault| {
+        fault
+            .field
+            .clone()
+            .unwrap_or_else(|| "the event".to_owned())
+    };
+    match (faults, code) {
+        (faults, Code::EventConflict) => {
+            let fields: Vec<String> = faults.iter().map(field).collect();
+            format!(
+                "another event is stored under this id; it differs in {}",
+                fields.join(", ")
+            )
+        }
+        ([fault], _) => format!("{}: {}", field(fault), fault.detail),
+        (faults, _) => format!("the event has {} faults", faults.len()),
+    }
+}
+
+/// The item of an event that was read, before anything was decided.
+pub(crate) fn id_of(event: &NewEvent) -> String {
+    event.id().to_owned()
+}
+
+/// What a caller is told where nothing can be acknowledged.
+pub(crate) fn unstored(error: &Unstored) -> Problem {
+    let problem = match error {
+        Unstored::Full | Unstored::Late(_) | Unstored::Stopping => Problem::new(
+            Code::Overloaded,
+            format!("{error}; sending the same body again is safe"),
+        ),
+        Unstored::Database(error) => Problem::new(Code::DatabaseUnavailable, error.to_string()),
+    };
+    problem.with_retry_after(RETRY_AFTER)
+}
+
+/// What a caller is told before the database was ever reached.
+pub(crate) fn not_ready() -> Problem {
+    Problem::new(
+        Code::DatabaseUnavailable,
+        "the database was not reached yet",
+    )
+    .with_retry_after(RETRY_AFTER)
+}

@@ -1,0 +1,100 @@
+//! `POST /v1/events`: one event or an array of them.
+
+use super::answer::{self, Item};
+use super::body::{self, Body};
+use crate::{Ingest, MAX_BODY_BYTES};
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::event::{NewEvent, Refusal};
+use aevon_service::problem::{Code, Problem};
+
+/// Stores what it can, and says what became of each event.
+pub(crate) async fn post(
+    ingest: Data<Ingest>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    body::check_media_type(&request)?;
+    check_query(&request)?;
+    let bytes = receive(payload).await?;
+    match body::read(&bytes, &ingest.limits)? {
+        Body::One(event) => {
+            let mut items = store(&ingest, vec![*event]).await?;
+            items.pop().map_or_else(|| answer::many(&[]), answer::one)
+        }
+        Body::Many(events) => answer::many(&store(&ingest, events).await?),
+    }
+}
+
+/// Stores the events that could be read; an item for each that was sent, in order.
+async fn store(
+    ingest: &Ingest,
+    events: Vec<Result<NewEvent, Refusal>>,
+) -> Result<Vec<Item>, Problem> {
+    let mut items: Vec<Option<Item>> = Vec::with_capacity(events.len());
+    let (mut readable, mut ids) = (Vec::with_capacity(events.len()), Vec::new());
+    for event in events {
+        match event {
+            Ok(event) => {
+                ids.push(answer::id_of(&event));
+                readable.push(event);
+                items.push(None);
+            }
+            Err(refusal) => items.push(Some(answer::refused(refusal))),
+        }
+    }
+    let verdicts = if readable.is_empty() {
+        Vec::new()
+    } else {
+        let queue = ingest.queue.get().ok_or_else(answer::not_ready)?;
+        queue
+            .store(readable)
+            .await
+            .map_err(|error| answer::unstored(&error))?
+    };
+    let mut decided = ids
+        .into_iter()
+        .zip(verdicts)
+        .map(|(id, v)| answer::decided(id, v));
+    Ok(items
+        .into_iter()
+        .filter_map(|item| item.or_else(|| decided.next()))
+        .collect())
+}
+
+/// The whole body, within the bound.
+async fn receive(payload: Payload) -> Result<Bytes, Problem> {
+    match payload.to_bytes_limited(MAX_BODY_BYTES).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error))
+            if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE =>
+        {
+            Err(too_large())
+        }
+        Ok(Err(error)) => Err(Problem::new(
+            Code::MalformedBody,
+            format!("the body broke off: {error}"),
+        )),
+        Err(_) => Err(too_large()),
+    }
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        Code::BodyTooLarge,
+        format!("a body may have {MAX_BODY_BYTES} bytes"),
+    )
+}
+
+/// No parameter is known here; one that promises something must not be passed over in silence.
+fn check_query(request: &HttpRequest) -> Result<(), Problem> {
+    match request.query_string() {
+        "" => Ok(()),
+        query => {
+            let name = query.split(['=', '&']).next().unwrap_or(query);
+            let detail = format!("{name} is no parameter of this route");
+            Err(Problem::new(Code::InvalidParameter, detail))
+        }
+    }
+}
