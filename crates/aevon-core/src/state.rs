@@ -7,7 +7,7 @@
 use crate::fold::contribution;
 use crate::operator::Partial;
 use crate::rule::Rule;
-use crate::time::{Grain, Timestamp};
+use crate::time::{Grain, MINUTE_US, Timestamp};
 use std::collections::BTreeMap;
 
 /// Most values in one answer.
@@ -66,7 +66,7 @@ impl Granularity {
 pub struct Plan {
     /// Ranges of whole windows, by grain. Disjoint.
     pub buckets: Vec<(Grain, Range)>,
-    /// Parts of minutes, shorter than a minute each. Disjoint from the buckets and each other.
+    /// Parts of minutes, each within one minute. Disjoint from the buckets and each other.
     pub edges: Vec<Range>,
 }
 
@@ -87,7 +87,7 @@ impl Plan {
             return;
         }
         let Some(grain) = grain else {
-            self.edges.push(range);
+            self.cut_edge(range);
             return;
         };
         let finer = match grain {
@@ -121,6 +121,25 @@ impl Plan {
                 },
                 finer,
             );
+        }
+    }
+
+    /// A range without a whole minute inside may still reach from one minute into the next.
+    fn cut_edge(&mut self, range: Range) {
+        let next = range
+            .start
+            .map(|at| Grain::Minute.floor(at).plus_micros(MINUTE_US));
+        if next.is_some_and(|next| range.end.is_none_or(|end| next < end)) {
+            self.edges.push(Range {
+                start: range.start,
+                end: next,
+            });
+            self.edges.push(Range {
+                start: next,
+                end: range.end,
+            });
+        } else {
+            self.edges.push(range);
         }
     }
 

@@ -165,4 +165,26 @@ proptest! {
         let expected = oracle(&rule, &log, range, granularity);
         prop_assert_eq!(answer(&rule, &log, &cuts, range, granularity), expected);
     }
+
+    #[test]
+    fn every_instant_of_a_range_lies_in_one_part_of_its_plan_and_an_edge_in_one_minute(
+        (a, b) in (prop::option::of(instant()), prop::option::of(instant())),
+        granularity in prop::sample::select(Granularity::NAMES.map(|(_, g)| g).to_vec()),
+        probes in prop::collection::vec(instant(), 1..40),
+    ) {
+        let range = Range { start: a, end: b };
+        let plan = Plan::new(range, granularity);
+        for edge in &plan.edges {
+            let (Some(start), Some(end)) = (edge.start, edge.end) else {
+                return Err(TestCaseError::fail(format!("an edge without an end: {edge:?}")));
+            };
+            let last = end.plus_micros(-1);
+            prop_assert_eq!(Grain::Minute.floor(start), Grain::Minute.floor(last));
+        }
+        for probe in probes.into_iter().chain([a, b].into_iter().flatten()) {
+            let buckets = plan.buckets.iter().filter(|(_, part)| part.contains(probe)).count();
+            let edges = plan.edges.iter().filter(|part| part.contains(probe)).count();
+            prop_assert_eq!(buckets + edges, usize::from(range.contains(probe)));
+        }
+    }
 }

@@ -58,7 +58,7 @@ async fn a_commit_that_never_arrived_leaves_no_principal_number_in_the_cache() {
     for warm in [false, true] {
         let mut cut = Cut::new(warm).await;
         let known = cut.writer.cached_principals();
-        cut.proxy.cut_before(b"COMMIT");
+        cut.proxy.cut_before(b"COMMIT\0");
         let first = of("acme", "new", "e");
         let error = cut.writer.append(&[&first]).await.unwrap_err();
         assert!(matches!(error, AppendError::Unknown(_)), "{error}");
@@ -82,7 +82,7 @@ async fn a_commit_whose_answer_was_lost_is_unknown_and_its_retry_a_duplicate() {
     for warm in [false, true] {
         let mut cut = Cut::new(warm).await;
         let known = cut.writer.cached_principals();
-        cut.proxy.swallow_after(b"COMMIT");
+        cut.proxy.swallow_after(b"COMMIT\0");
         let first = of("acme", "new", "e");
         let error = cut.writer.append(&[&first]).await.unwrap_err();
         assert!(matches!(error, AppendError::Unknown(_)), "{error}");

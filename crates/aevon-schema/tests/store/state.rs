@@ -226,7 +226,8 @@ async fn an_answer_equals_the_fold_of_the_log_whatever_happened_in_whatever_orde
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// One thread: what is sent without waiting then reaches the wire in one piece, and can be counted.
+#[tokio::test]
 async fn a_warm_read_is_one_round_trip_of_one_snapshot() {
     let world = World::new().await;
     world.apply(&[SUM, COUNT]).await;

@@ -15,17 +15,17 @@ use aevon_testkit::TestDatabase;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub const BUDGET: Duration = Duration::from_secs(10);
+pub(crate) const BUDGET: Duration = Duration::from_secs(10);
 
 /// A migrated database of its own, and a way in.
-pub struct World {
-    pub db: TestDatabase,
-    pub database: Database,
-    pub partitions: i32,
+pub(crate) struct World {
+    pub(crate) db: TestDatabase,
+    pub(crate) database: Database,
+    pub(crate) partitions: i32,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let db = TestDatabase::create().await;
         let database = open(db.url());
         let partitions = migrate::check(&database).await.unwrap();
@@ -36,15 +36,15 @@ impl World {
         }
     }
 
-    pub fn writer(&self) -> Writer {
+    pub(crate) fn writer(&self) -> Writer {
         Writer::new(self.database.clone(), self.partitions)
     }
 
-    pub async fn connection(&self) -> Connection {
+    pub(crate) async fn connection(&self) -> Connection {
         self.database.connect().await.unwrap()
     }
 
-    pub async fn apply(&self, texts: &[&str]) {
+    pub(crate) async fn apply(&self, texts: &[&str]) {
         let set: Vec<Rule> = texts
             .iter()
             .map(|text| Rule::from_yaml(text).unwrap())
@@ -55,14 +55,14 @@ impl World {
     }
 
     /// Stores events in one group; all must be new.
-    pub async fn store(&self, events: &[NewEvent]) -> Vec<Position> {
+    pub(crate) async fn store(&self, events: &[NewEvent]) -> Vec<Position> {
         let group: Vec<&NewEvent> = events.iter().collect();
         let verdicts = self.writer().append(&group).await.unwrap();
         verdicts.iter().map(position).collect()
     }
 
     /// Sweeps until nothing is left, in slices of `slice` events.
-    pub async fn sweep(&self, slice: i64) {
+    pub(crate) async fn sweep(&self, slice: i64) {
         let connection = &mut self.connection().await;
         let mut turn = Turn::Front;
         loop {
@@ -84,7 +84,12 @@ impl World {
         rules::activate(connection, slice).await.unwrap();
     }
 
-    pub async fn state(&self, principal: &str, range: Range, granularity: Granularity) -> State {
+    pub(crate) async fn state(
+        &self,
+        principal: &str,
+        range: Range,
+        granularity: Granularity,
+    ) -> State {
         let query = StateQuery {
             tenant_id: "acme".to_owned(),
             principal_id: principal.to_owned(),
@@ -98,7 +103,7 @@ impl World {
     }
 
     /// The one value of the one rule, over everything.
-    pub async fn total(&self, principal: &str) -> Option<String> {
+    pub(crate) async fn total(&self, principal: &str) -> Option<String> {
         let state = self
             .state(principal, Range::default(), Granularity::Total)
             .await;
@@ -108,7 +113,7 @@ impl World {
         only.values[0].partial.answer(only.rule.operator)
     }
 
-    pub async fn count(&self, table: &str) -> i64 {
+    pub(crate) async fn count(&self, table: &str) -> i64 {
         let client = self.db.client().await;
         client
             .query_one(&format!("SELECT count(*) FROM {table}"), &[])
@@ -118,7 +123,7 @@ impl World {
     }
 }
 
-pub fn open(url: &str) -> Database {
+pub(crate) fn open(url: &str) -> Database {
     Database::new(DatabaseOptions {
         url: url.to_owned(),
         max_connections: 8,
@@ -128,12 +133,12 @@ pub fn open(url: &str) -> Database {
     .unwrap()
 }
 
-pub fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
 /// An event of tenant acme with `n` in its data.
-pub fn event(principal: &str, id: &str, occurred_at: Timestamp, n: &str) -> NewEvent {
+pub(crate) fn event(principal: &str, id: &str, occurred_at: Timestamp, n: &str) -> NewEvent {
     NewEvent {
         tenant_id: "acme".to_owned(),
         principal_id: principal.to_owned(),
@@ -147,20 +152,20 @@ pub fn event(principal: &str, id: &str, occurred_at: Timestamp, n: &str) -> NewE
     }
 }
 
-pub fn position(verdict: &Verdict) -> Position {
+pub(crate) fn position(verdict: &Verdict) -> Position {
     match verdict {
         Verdict::Accepted { position, .. } => *position,
         other => panic!("accepted, not {other:?}"),
     }
 }
 
-pub const COUNT: &str = "name: a_count\nsource_event: t\noperator: count";
-pub const SUM: &str = "name: b_sum\nsource_event: t\noperator: sum\nfield: n";
-pub const MIN: &str = "name: c_min\nsource_event: t\noperator: min\nfield: n";
-pub const MAX: &str = "name: d_max\nsource_event: t\noperator: max\nfield: n";
+pub(crate) const COUNT: &str = "name: a_count\nsource_event: t\noperator: count";
+pub(crate) const SUM: &str = "name: b_sum\nsource_event: t\noperator: sum\nfield: n";
+pub(crate) const MIN: &str = "name: c_min\nsource_event: t\noperator: min\nfield: n";
+pub(crate) const MAX: &str = "name: d_max\nsource_event: t\noperator: max\nfield: n";
 
 /// The oracle: keeps a list and folds it.
-pub fn oracle(
+pub(crate) fn oracle(
     rule: &Rule,
     log: &[NewEvent],
     principal: &str,
