@@ -12,6 +12,8 @@ mod events;
 pub mod migrate;
 mod partitions;
 mod pipeline;
+#[cfg(test)]
+mod plans;
 mod pre_aggregates;
 mod principals;
 pub mod rules;

@@ -22,52 +22,54 @@ WITH chosen AS MATERIALIZED (
       AND q.principal_id = $7
       AND q.partition = $1
 ), spans AS MATERIALIZED (
-    SELECT u.edge_from, u.edge_to, b.epoch, min(b.first_seq) AS first_seq, max(b.last_seq) AS last_seq
-    FROM mark m
-    CROSS JOIN chosen r
+    SELECT d.edge_from, d.edge_to, b.epoch, min(b.first_seq) AS first_seq, max(b.last_seq) AS last_seq
+    FROM mark ms
+    CROSS JOIN chosen cs
     JOIN series s
-      ON s.principal_no = m.principal_no
-     AND s.rule_no = r.rule_no
-     AND s.generation = r.generation
+      ON s.principal_no = ms.principal_no
+     AND s.rule_no = cs.rule_no
+     AND s.generation = cs.generation
      AND s.labels_hash = ''
      AND s.partition = $1
-    CROSS JOIN unnest($8, $9, $10) AS u (window_start, edge_from, edge_to)
+    CROSS JOIN unnest($8, $9, $10) AS d (window_start, edge_from, edge_to)
+    -- OFFSET 0 keeps the planner from reading every minute of the series.
     JOIN LATERAL (
-        SELECT n.epoch, n.first_seq, n.last_seq
-        FROM pre_aggregates n
-        WHERE n.series_no = s.series_no
-          AND n.grain = 1
-          AND n.window_start = u.window_start
-          AND n.partition = $1
+        SELECT k.epoch, k.first_seq, k.last_seq
+        FROM pre_aggregates k
+        WHERE k.series_no = s.series_no
+          AND k.grain = 1
+          AND k.window_start = d.window_start
+          AND k.partition = $1
+        OFFSET 0
     ) b ON true
-    GROUP BY u.edge_from, u.edge_to, b.epoch
+    GROUP BY d.edge_from, d.edge_to, b.epoch
 )
 SELECT e.seq, e.occurred_at, e.type, e.data
-FROM mark m
+FROM mark mt
 CROSS JOIN LATERAL (
-    SELECT n.seq, n.occurred_at, n.type, n.data
-    FROM events n
-    WHERE n.principal_no = m.principal_no
-      AND n.seq > m.seq
-      AND n.partition = $1
-      AND n.occurred_at >= $11
-      AND n.occurred_at < $12
-      AND n.type = ANY (m.types)
-    ORDER BY n.principal_no, n.seq
+    SELECT t.seq, t.occurred_at, t.type, t.data
+    FROM events t
+    WHERE t.principal_no = mt.principal_no
+      AND t.seq > mt.seq
+      AND t.partition = $1
+      AND t.occurred_at >= $11
+      AND t.occurred_at < $12
+      AND t.type = ANY (mt.types)
+    ORDER BY t.principal_no, t.seq
 ) e
 UNION ALL
 SELECT e.seq, e.occurred_at, e.type, e.data
-FROM mark m
-CROSS JOIN spans s
+FROM mark me
+CROSS JOIN spans p
 CROSS JOIN LATERAL (
-    SELECT n.seq, n.occurred_at, n.type, n.data
-    FROM events n
-    WHERE n.principal_no = m.principal_no
-      AND n.seq >= s.first_seq
-      AND n.seq <= least(s.last_seq, m.seq)
-      AND n.partition = $1
-      AND n.occurred_at >= s.edge_from
-      AND n.occurred_at < s.edge_to
-      AND n.type = ANY (m.types)
-    ORDER BY n.principal_no, n.seq
+    SELECT g.seq, g.occurred_at, g.type, g.data
+    FROM events g
+    WHERE g.principal_no = me.principal_no
+      AND g.seq >= p.first_seq
+      AND g.seq <= least(p.last_seq, me.seq)
+      AND g.partition = $1
+      AND g.occurred_at >= p.edge_from
+      AND g.occurred_at < p.edge_to
+      AND g.type = ANY (me.types)
+    ORDER BY g.principal_no, g.seq
 ) e

@@ -1,0 +1,157 @@
+//! Golden plans: every hot statement is served by the index that it was written for, with
+//! statistics and without, on an empty table and on one that has grown since it was analyzed.
+//!
+//! Plans are generic, as a prepared statement gets them, and made under the settings that every
+//! connection of ours has.
+
+use crate::database::{Connection, Database, DatabaseOptions};
+use aevon_testkit::TestDatabase;
+use diesel::QueryableByName;
+use diesel::sql_types::Text;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use std::time::Duration;
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text, column_name = "QUERY PLAN")]
+    line: String,
+}
+
+async fn connect(db: &TestDatabase) -> Connection {
+    let options = DatabaseOptions {
+        url: db.url().to_owned(),
+        max_connections: 1,
+        application_name: "plans",
+        statement_timeout: Duration::from_secs(30),
+    };
+    Database::new(options).unwrap().connect().await.unwrap()
+}
+
+struct Golden {
+    name: &'static str,
+    sql: &'static str,
+    types: &'static str,
+    arguments: &'static str,
+    /// The lines that the plan must hold.
+    wanted: &'static [&'static str],
+}
+
+const SELECTED: &str = "1, true, '{}', '{}', '{}'";
+
+const GOLDEN: [Golden; 6] = [
+    Golden {
+        name: "heads",
+        sql: include_str!("sql/events_heads.sql"),
+        types: "int[], timestamptz",
+        arguments: "'{1,2}', NULL",
+        wanted: &["Index Scan Backward using events_order"],
+    },
+    Golden {
+        name: "standing",
+        sql: include_str!("sql/events_standing.sql"),
+        types: "int[], text[], bigint[], int[]",
+        arguments: "'{1,2}', '{a,b}', '{1,2}', '{1,2}'",
+        wanted: &[
+            "Index Scan using events_identity",
+            "(event_id = u.event_id) AND (ROW(principal_no",
+        ],
+    },
+    Golden {
+        name: "principals",
+        sql: include_str!("sql/principals_find.sql"),
+        types: "int[], text[], text[], int[]",
+        arguments: "'{1,2}', '{a,b}', '{a,b}', '{1,2}'",
+        wanted: &["principals_identity"],
+    },
+    Golden {
+        name: "slice",
+        sql: include_str!("sql/sweep_slice.sql"),
+        types: "int, bigint, bigint, text[]",
+        arguments: "1, 1, 2, '{t}'",
+        wanted: &[
+            "Index Scan using events_order",
+            "(seq > $2) AND (seq <= $3)",
+        ],
+    },
+    Golden {
+        name: "buckets",
+        sql: include_str!("sql/state_buckets.sql"),
+        types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], text, text",
+        arguments: "{selected}, '{1}', '{now}', '{now}', 'acme', 'p'",
+        wanted: &[
+            "pre_aggregates_1m_pkey",
+            "pre_aggregates_1h_pkey",
+            "pre_aggregates_1d_pkey",
+            "(window_start >= u.window_from) AND (window_start < u.window_to)",
+        ],
+    },
+    Golden {
+        name: "raw",
+        sql: include_str!("sql/state_raw.sql"),
+        types: "int, bool, text[], text[], int[], text, text, timestamptz[], timestamptz[], \
+                timestamptz[], timestamptz, timestamptz",
+        arguments: "{selected}, 'acme', 'p', '{now}', '{now}', '{now}', '-infinity', 'infinity'",
+        wanted: &[
+            "(principal_no = mt.principal_no) AND (seq > mt.seq)",
+            "(principal_no = me.principal_no) AND (seq >= p.first_seq) AND (seq <= LEAST(p.last_seq",
+            "(series_no = s.series_no) AND (grain = 1) AND (window_start = d.window_start)",
+        ],
+    },
+];
+
+async fn check(connection: &mut Connection, moment: &str) {
+    for golden in GOLDEN {
+        let Golden {
+            name,
+            sql,
+            types,
+            arguments,
+            wanted,
+        } = golden;
+        let arguments = arguments.replace("{selected}", SELECTED);
+        connection
+            .pg
+            .batch_execute(&format!(
+                "SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL; \
+                 PREPARE golden ({types}) AS {sql}"
+            ))
+            .await
+            .unwrap();
+        let explain = format!("EXPLAIN (COSTS OFF) EXECUTE golden ({arguments})");
+        let lines: Vec<Line> = diesel::sql_query(explain)
+            .load(&mut connection.pg)
+            .await
+            .unwrap();
+        let plan: Vec<String> = lines.into_iter().map(|line| line.line).collect();
+        let plan = plan.join("\n");
+        for wanted in wanted {
+            assert!(
+                plan.contains(wanted),
+                "{name}, {moment}: no {wanted} in\n{plan}"
+            );
+        }
+        assert!(
+            !plan.contains("Seq Scan on events"),
+            "{name}, {moment}\n{plan}"
+        );
+    }
+}
+
+const GROW: &str = "INSERT INTO events
+    SELECT i, i % 50 + 1, now(), now(), 1, 0, i::text, 't', '{\"n\": 1}', '{}'
+    FROM generate_series((SELECT coalesce(max(seq), 0) + 1 FROM events), $1) i";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hot_statements_use_their_index_whatever_the_statistics_say() {
+    let db = TestDatabase::create().await;
+    let mut connection = connect(&db).await;
+    check(&mut connection, "empty").await;
+    let grow = |rows: i64| GROW.replace("$1", &rows.to_string());
+    connection.pg.batch_execute(&grow(1)).await.unwrap();
+    connection.pg.batch_execute("VACUUM ANALYZE").await.unwrap();
+    check(&mut connection, "one row, analyzed").await;
+    connection.pg.batch_execute(&grow(50_000)).await.unwrap();
+    check(&mut connection, "grown since").await;
+    connection.pg.batch_execute("VACUUM ANALYZE").await.unwrap();
+    check(&mut connection, "grown and analyzed").await;
+}

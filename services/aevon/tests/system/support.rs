@@ -1,0 +1,156 @@
+//! Programs started as an operator would start them, and a client that reads what they say.
+
+use aevon_testkit::{TestDatabase, eventually};
+use reqwest::{Client, Method};
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The path of one of our programs; `make test` builds all of them.
+fn program(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_aevon")).with_file_name(name);
+    assert!(path.exists(), "{} is not built: run `make test`", path.display());
+    path
+}
+
+/// A command of ours with the environment of an operator who has set a database.
+pub(crate) fn command(name: &str, database_url: &str) -> Command {
+    let mut command = Command::new(program(name));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AEVON_")) {
+        command.env_remove(name);
+    }
+    command
+        .env("AEVON_DATABASE__URL", database_url)
+        .env("AEVON_AUTH__MODE", "disabled")
+        .env("AEVON_LOG__LEVEL", "error")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn finish(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A running service. Killed when dropped.
+pub(crate) struct Service {
+    pub(crate) child: Child,
+    base: String,
+    client: Client,
+}
+
+/// What a service answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Service {
+    /// Starts a service with more settings.
+    pub(crate) fn spawn(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = command(name, database_url);
+        command.env("AEVON_SERVER__PORT", port.to_string()).envs(settings.iter().copied());
+        let child = command.spawn().unwrap();
+        let client = Client::builder().timeout(DEADLINE).build().unwrap();
+        Self { child, base: format!("http://127.0.0.1:{port}"), client }
+    }
+
+    /// Starts a service and waits until it is ready.
+    pub(crate) async fn start(name: &str, url: &str, settings: &[(&str, &str)]) -> Self {
+        let service = Self::spawn(name, url, settings);
+        service.ready().await;
+        service
+    }
+
+    pub(crate) async fn ready(&self) {
+        eventually(DEADLINE, "the service is ready", async || {
+            self.try_get("/readyz").await.is_some_and(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    pub(crate) async fn try_get(&self, path: &str) -> Option<Answer> {
+        let sent = self.client.get(format!("{}{path}", self.base)).send().await.ok()?;
+        Some(read(sent).await)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.try_get(path).await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(Method::POST, "/v1/events", &[("content-type", "application/json")], body).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send().await.unwrap()).await
+    }
+}
+
+async fn read(response: reqwest::Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.text().await.unwrap();
+    let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+    Answer { status, headers, body }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder of rules.
+pub(crate) fn rules(texts: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in texts {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+pub(crate) const SUM: (&str, &str) =
+    ("sum.yaml", "name: total\nsource_event: t\noperator: sum\nfield: n\nunit: tokens\n");
+
+/// Applies a folder of rules as an operator would.
+pub(crate) fn apply(db: &TestDatabase, texts: &[(&str, &str)]) {
+    let folder = rules(texts);
+    let output =
+        finish(command("aevon", db.url()).args(["rules", "apply"]).arg(folder.path()));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// One event as JSON text.
+pub(crate) fn event(principal: &str, id: &str, data: &str) -> String {
+    let (principal, id) = (Value::from(principal), Value::from(id));
+    format!(
+        r#"{{"tenant_id":"acme","principal_id":{principal},"id":{id},"type":"t",
+            "occurred_at":"2026-01-01T10:30:20.5+01:00","data":{data}}}"#
+    )
+}
+
+pub(crate) fn array(events: &[String]) -> String {
+    format!("[{}]", events.join(","))
+}
