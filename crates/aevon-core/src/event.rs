@@ -3,7 +3,7 @@
 //! Invariant: a [`NewEvent`] can be stored. Whatever Postgres would refuse is refused here, so that
 //! no event can take its neighbours in a group commit down, and none can ever stop a sweep.
 
-use crate::identity::UNIT_SEPARATOR;
+use crate::identity::{self, IdentifierFault, UNIT_SEPARATOR};
 use crate::json::{self, Unstorable};
 use crate::time::Timestamp;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -19,8 +19,6 @@ pub const RESERVED_PREFIX: &str = "aevon.";
 pub struct Limits {
     /// Bytes of an event's JSON.
     pub event_bytes: usize,
-    /// Bytes of an identifier.
-    pub identifier_bytes: usize,
     /// How far `occurred_at` may lie ahead of the time of receipt, in microseconds.
     pub max_future_skew_us: i64,
 }
@@ -29,7 +27,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             event_bytes: 256 * 1024,
-            identifier_bytes: 512,
             max_future_skew_us: 5 * crate::time::MINUTE_US,
         }
     }
@@ -325,17 +322,15 @@ impl<'a> Reader<'a> {
 
     fn identifier(&mut self, field: &'static str, required: bool) -> Option<Cow<'a, str>> {
         let text = self.string(field, required)?;
-        let limit = self.limits.identifier_bytes;
-        if text.is_empty() {
-            self.fault(field, FaultCode::InvalidField, "must not be empty");
-        } else if text.len() > limit {
-            let detail = format!("has {} bytes; an identifier may have {limit}", text.len());
-            self.fault(field, FaultCode::IdentifierTooLong, detail);
-        } else if text.chars().any(char::is_control) {
-            self.fault(field, FaultCode::InvalidField, "holds a control character");
-        } else {
-            return Some(text);
-        }
+        let fault = match identity::check(&text) {
+            Ok(()) => return Some(text),
+            Err(fault) => fault,
+        };
+        let code = match fault {
+            IdentifierFault::TooLong(_) => FaultCode::IdentifierTooLong,
+            IdentifierFault::Empty | IdentifierFault::Control => FaultCode::InvalidField,
+        };
+        self.fault(field, code, fault.to_string());
         None
     }
 

@@ -1,10 +1,43 @@
-//! Where a principal lives: the frozen hash that maps it to its partition.
+//! Identifiers: what may be one, and where a principal lives.
 
 use xxhash_rust::xxh64::Xxh64;
 
 /// Separates the parts of composed identifiers. Control characters are refused in every
 /// identifier, so it can't occur in one.
 pub const UNIT_SEPARATOR: char = '\u{1f}';
+
+/// Most bytes of an identifier.
+pub const MAX_IDENTIFIER_BYTES: usize = 512;
+
+/// Why a text is no identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentifierFault {
+    /// Nothing.
+    #[error("must not be empty")]
+    Empty,
+    /// Longer than [`MAX_IDENTIFIER_BYTES`]; how long it is.
+    #[error("has {0} bytes; an identifier may have {MAX_IDENTIFIER_BYTES}")]
+    TooLong(usize),
+    /// NUL, line feed and the like.
+    #[error("holds a control character")]
+    Control,
+}
+
+/// Whether a text can be an identifier; compared byte by byte, never normalized.
+///
+/// # Errors
+/// See [`IdentifierFault`].
+pub fn check(text: &str) -> Result<(), IdentifierFault> {
+    if text.is_empty() {
+        Err(IdentifierFault::Empty)
+    } else if text.len() > MAX_IDENTIFIER_BYTES {
+        Err(IdentifierFault::TooLong(text.len()))
+    } else if text.chars().any(char::is_control) {
+        Err(IdentifierFault::Control)
+    } else {
+        Ok(())
+    }
+}
 
 /// The partition of a principal among `partitions`.
 ///

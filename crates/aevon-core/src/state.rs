@@ -149,7 +149,7 @@ impl Plan {
     }
 }
 
-/// An answer would have more than [`MAX_VALUES`] values.
+/// An answer would have more than [`MAX_VALUES`] values, over all its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the answer would have more than {MAX_VALUES} values; ask for a shorter range or a coarser granularity"
@@ -164,7 +164,9 @@ pub struct Answer<'a> {
     granularity: Granularity,
     plan: &'a Plan,
     checkpoint: i64,
+    /// Never more than [`MAX_VALUES`]: what would make one more only sets `overflowed`.
     windows: BTreeMap<Option<Timestamp>, Partial>,
+    overflowed: bool,
 }
 
 /// One value of an answer.
@@ -194,6 +196,7 @@ impl<'a> Answer<'a> {
             plan,
             checkpoint,
             windows: BTreeMap::new(),
+            overflowed: false,
         }
     }
 
@@ -221,10 +224,12 @@ impl<'a> Answer<'a> {
             Granularity::Total => None,
             Granularity::Windows(grain) => Some(grain.floor(at)),
         };
-        self.windows
-            .entry(window)
-            .or_default()
-            .merge(self.rule.operator, partial);
+        if self.windows.len() == MAX_VALUES && !self.windows.contains_key(&window) {
+            self.overflowed = true;
+            return;
+        }
+        let folded = self.windows.entry(window).or_default();
+        folded.merge(self.rule.operator, partial);
     }
 
     /// The values, by window. Empty windows are left out; a total always has one value.
@@ -232,13 +237,13 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// [`TooManyWindows`].
     pub fn finish(mut self) -> Result<Vec<Value>, TooManyWindows> {
+        if self.overflowed {
+            return Err(TooManyWindows);
+        }
         if self.granularity == Granularity::Total {
             self.windows.entry(None).or_default();
         } else {
             self.windows.retain(|_, partial| !partial.is_empty());
-        }
-        if self.windows.len() > MAX_VALUES {
-            return Err(TooManyWindows);
         }
         let (range, granularity) = (self.range, self.granularity);
         let value = |(window, partial): (Option<Timestamp>, Partial)| {

@@ -1,5 +1,7 @@
 //! Laws of the fold: whatever is swept and whatever is not, an answer equals the dumbest fold.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use aevon_core::fold::{LogEvent, SliceFold};
 use aevon_core::operator::{Operator, Partial};
 use aevon_core::rule::Rule;

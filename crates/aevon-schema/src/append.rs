@@ -203,6 +203,10 @@ impl Writer {
 /// Which events of a group Postgres can't read, by halving. None where that is not what is wrong.
 async fn unreadable(pg: &AsyncPgConnection, group: &[&NewEvent]) -> Result<Vec<usize>, StoreError> {
     let mut found = Vec::new();
+    #[expect(
+        clippy::single_range_in_vec_init,
+        reason = "a stack of ranges, which begins with one"
+    )]
     let mut open = vec![0..group.len()];
     while let Some(range) = open.pop() {
         match events::are_readable(pg, &group[range.clone()])

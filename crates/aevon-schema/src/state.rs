@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything comes from one repeatable-read, read-only transaction: rule versions,
 //! checkpoints, head, buckets, events. Works on a hot standby: no writes, no locks.
-//! Invariant: memory does not grow with the tail; events are folded as they arrive.
+//! Invariant: memory does not grow with the tail or the buckets: rows are folded as they arrive.
 
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
@@ -15,7 +15,7 @@ use aevon_core::identity::partition_of;
 use aevon_core::operator::Partial;
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Answer, Granularity, Plan, Range, TooManyWindows, Value};
+use aevon_core::state::{Answer, Granularity, MAX_VALUES, Plan, Range, TooManyWindows, Value};
 use aevon_core::time::{Grain, Timestamp};
 use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
@@ -24,7 +24,7 @@ use diesel::sql_types::{
     Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Numeric, SmallInt, Text, Timestamptz,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use futures_util::TryStreamExt;
+use futures_util::{TryStream, TryStreamExt};
 use std::time::Duration;
 
 /// Which rules to answer for.
@@ -104,8 +104,19 @@ pub async fn read(
     query: &StateQuery,
     budget: Duration,
 ) -> Result<State, StateError> {
-    let answered = tokio::time::timeout(budget, read_unbounded(database, partitions, query)).await;
-    answered.unwrap_or(Err(StateError::BudgetExceeded(budget)))
+    let answered = tokio::time::timeout(budget, async {
+        match read_unbounded(database, partitions, query).await {
+            // A read changes nothing. The connection may have died since it was used last, and a
+            // server on its way down refuses before it is gone: another connection tells.
+            Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => {
+                read_unbounded(database, partitions, query).await
+            }
+            answered => answered,
+        }
+    });
+    answered
+        .await
+        .unwrap_or(Err(StateError::BudgetExceeded(budget)))
 }
 
 async fn read_unbounded(
@@ -181,7 +192,9 @@ impl Snapshot<'_> {
                 )
             })
             .collect();
-        for (rule_no, window_start, value, event_count, skipped_count) in buckets.answer().await? {
+        let mut buckets = buckets.answer().await.map_err(StoreError::from)?;
+        while let Some(row) = buckets.try_next().await.map_err(StoreError::from)? {
+            let (rule_no, window_start, value, event_count, skipped_count) = row;
             let at = chosen
                 .iter()
                 .position(|c| c.rule_no == rule_no && c.checkpoint.is_some());
@@ -195,6 +208,7 @@ impl Snapshot<'_> {
                 answers[at].add_bucket(from_pg(window_start), &partial);
             }
         }
+        drop(buckets);
         let mut raw = raw.answer().await.map_err(StoreError::from)?;
         while let Some(row) = raw.try_next().await.map_err(StoreError::from)? {
             let (seq, occurred_at, event_type, JsonString(data)) = row;
@@ -209,6 +223,9 @@ impl Snapshot<'_> {
             .into_iter()
             .map(Answer::finish)
             .collect::<Result<_, _>>()?;
+        if values.iter().map(Vec::len).sum::<usize>() > MAX_VALUES {
+            return Err(TooManyWindows.into());
+        }
         let state = |(chosen, values): (Chosen, Vec<Value>)| RuleState {
             rule_version: chosen.version,
             lag_events: seq - chosen.checkpoint.unwrap_or(0),
@@ -265,7 +282,7 @@ impl Snapshot<'_> {
             .collect()
     }
 
-    async fn buckets(&self, plan: &Plan) -> Result<Vec<BucketRow>, StoreError> {
+    async fn buckets(&self, plan: &Plan) -> QueryResult<impl Rows<BucketRow> + use<>> {
         let grains: Vec<i16> = plan
             .buckets
             .iter()
@@ -289,17 +306,12 @@ impl Snapshot<'_> {
             .bind::<Array<Timestamptz>, _>(ends)
             .bind::<Text, _>(&self.query.tenant_id)
             .bind::<Text, _>(&self.query.principal_id);
-        let query =
-            Statement::<_, (Integer, Timestamptz, Nullable<Numeric>, BigInt, BigInt)>::new(query);
-        Ok(query.load(&mut &*self.pg).await?)
+        Statement::<_, (Integer, Timestamptz, Nullable<Numeric>, BigInt, BigInt)>::new(query)
+            .load_stream::<BucketRow>(&mut &*self.pg)
+            .await
     }
 
-    async fn raw(
-        &self,
-        plan: &Plan,
-    ) -> QueryResult<
-        impl futures_util::TryStream<Ok = RawRow, Error = diesel::result::Error> + Unpin + use<>,
-    > {
+    async fn raw(&self, plan: &Plan) -> QueryResult<impl Rows<RawRow> + use<>> {
         let edge_starts = || plan.edges.iter().filter_map(|edge| edge.start);
         let windows: Vec<_> = edge_starts()
             .map(|at| to_pg(Grain::Minute.floor(at)))
@@ -330,6 +342,10 @@ impl Snapshot<'_> {
             .await
     }
 }
+
+/// Rows as they arrive.
+trait Rows<Row>: TryStream<Ok = Row, Error = diesel::result::Error> + Unpin {}
+impl<Row, S: TryStream<Ok = Row, Error = diesel::result::Error> + Unpin> Rows<Row> for S {}
 
 type BucketRow = (i32, PgTimestamp, Option<BigDecimal>, i64, i64);
 type RawRow = (i64, PgTimestamp, String, JsonString);

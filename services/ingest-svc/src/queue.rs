@@ -136,16 +136,16 @@ impl Queue {
         let bytes = events.iter().map(NewEvent::size_bytes).sum();
         let mut whole = Some(self.taken.take(total, bytes).ok_or(Unstored::Full)?);
 
-        let mut shares: Vec<(Vec<usize>, Vec<(i32, NewEvent)>)> = Vec::new();
-        shares.resize_with(self.lanes.len(), Default::default);
+        let mut shares: Vec<Share> = Vec::new();
+        shares.resize_with(self.lanes.len(), Share::default);
         for (index, event) in events.into_iter().enumerate() {
             let partition = partition_of(&event.tenant_id, &event.principal_id, self.partitions);
             let lane = usize::try_from(partition).unwrap_or(0) % self.lanes.len();
-            shares[lane].0.push(index);
-            shares[lane].1.push((partition, event));
+            shares[lane].indexes.push(index);
+            shares[lane].events.push((partition, event));
         }
         let mut waiting = Vec::new();
-        for (lane, (indexes, events)) in shares.into_iter().enumerate() {
+        for (lane, Share { indexes, events }) in shares.into_iter().enumerate() {
             if events.is_empty() {
                 continue;
             }
@@ -174,6 +174,13 @@ impl Queue {
             .collect::<Option<Vec<_>>>()
             .ok_or(Unstored::Stopping)
     }
+}
+
+/// What one writer gets of a request's events, and where they stood in it.
+#[derive(Debug, Default)]
+struct Share {
+    indexes: Vec<usize>,
+    events: Vec<(i32, NewEvent)>,
 }
 
 /// The part of a request's room that one lane's share takes.

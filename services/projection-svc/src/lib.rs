@@ -1,1 +1,117 @@
-//! Placeholder.
+//! Answers: the state of a principal from buckets, edges and tail, and the rules that answer.
+//!
+//! Invariant: writes nothing and locks nothing, so that it runs against a hot standby too.
+//! Invariant: an answer may be refused (a budget, a bound); it is never another one.
+
+use actix_web::web;
+use aevon_schema::{Database, DatabaseOptions, StoreError, migrate};
+use aevon_service::health::Readiness;
+use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::settings::Settings;
+use aevon_service::shutdown::Shutdown;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+mod http;
+
+/// The condition of readiness that the database is.
+pub const READY_DATABASE: &str = "database";
+/// How much later than the service Postgres gives a statement up: the service's deadline comes
+/// first and says what to do.
+const AFTER_BUDGET: Duration = Duration::from_secs(1);
+
+/// The service's state. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Projection {
+    database: Database,
+    /// How long one question may take.
+    budget: Duration,
+    /// Empty until the database was reached: only it knows how many there are.
+    partitions: Arc<OnceLock<i32>>,
+}
+
+impl Projection {
+    /// The service's state; nothing is reached yet.
+    ///
+    /// # Errors
+    /// Where a setting is wrong.
+    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let budget = settings.projection.query_budget.get();
+        let database = Database::new(DatabaseOptions {
+            url: settings.database_url()?.to_owned(),
+            max_connections: settings.database.max_connections,
+            application_name: "projection-svc",
+            statement_timeout: budget + AFTER_BUDGET,
+        })?;
+        Ok(Self {
+            database,
+            budget,
+            partitions: Arc::default(),
+        })
+    }
+
+    /// Reaches the database and checks its schema.
+    ///
+    /// # Errors
+    /// Where the database was reached and its schema is not the one that this program knows.
+    pub async fn prepare(&self, readiness: &Readiness) -> anyhow::Result<()> {
+        let trouble = |reason: String| {
+            tracing::warn!(reason, "the database is away; trying again");
+            readiness.set_failing(READY_DATABASE, reason);
+        };
+        let partitions = migrate::wait(&self.database, trouble).await?;
+        self.partitions.get_or_init(|| partitions);
+        readiness.set_ready(READY_DATABASE);
+        Ok(())
+    }
+
+    /// Keeps readiness true to the database. Never returns.
+    pub async fn watch(&self, readiness: Readiness) {
+        let report = |answer: Result<(), StoreError>| match answer {
+            Ok(()) => readiness.set_ready(READY_DATABASE),
+            Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
+        };
+        self.database.watch(report).await;
+    }
+
+    /// Adds the routes.
+    pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + use<> {
+        let projection = self.clone();
+        move |config| {
+            config
+                .app_data(web::Data::new(projection.clone()))
+                .service(shell::resource("/v1/state/{tenant}").get(http::state::get_by_parameter))
+                .service(shell::resource("/v1/state/{tenant}/{principal}").get(http::state::get))
+                .service(shell::resource("/v1/rules").get(http::rules::list))
+                .service(shell::resource("/v1/rules/{name}").get(http::rules::get));
+        }
+    }
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// Where it can't start, or the database's schema is missing or unknown.
+pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let options = HttpOptions::from_settings(&settings)?;
+    let listener = shell::bind(&options)?;
+    let readiness = Readiness::new(&[READY_DATABASE]);
+    let projection = Projection::new(&settings)?;
+    let serve = shell::serve(
+        listener,
+        options,
+        readiness.clone(),
+        shutdown.clone(),
+        projection.configure(),
+    );
+    let prepare = async {
+        projection.prepare(&readiness).await?;
+        projection.watch(readiness.clone()).await;
+        Ok(())
+    };
+    // Served from the first moment, so that `/readyz` says what is missing.
+    tokio::select! {
+        served = serve => served,
+        prepared = prepare => prepared,
+    }
+}

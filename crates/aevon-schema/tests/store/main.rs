@@ -2,6 +2,8 @@
 //!
 //! Values are powers of two, so that loss, double count and mix-up give different wrong answers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod append;
 mod fault;
 mod rules;

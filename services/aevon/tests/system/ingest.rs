@@ -12,7 +12,12 @@ async fn start(settings: &[(&str, &str)]) -> (TestDatabase, Service) {
 }
 
 async fn stored(db: &TestDatabase) -> i64 {
-    db.client().await.query_one("SELECT count(*) FROM events", &[]).await.unwrap().get(0)
+    db.client()
+        .await
+        .query_one("SELECT count(*) FROM events", &[])
+        .await
+        .unwrap()
+        .get(0)
 }
 
 fn code(answer: &Answer) -> &str {
@@ -28,16 +33,29 @@ async fn one_event_is_accepted_then_a_duplicate_and_another_content_a_conflict()
     assert_eq!(first.body["status"], "accepted");
     assert_eq!(first.body["id"], "e1");
     assert_eq!(first.body["position"], first.body["version"]);
-    assert!(first.body["ingested_at"].as_str().is_some_and(|at| at.ends_with('Z')));
-    assert_eq!(first.headers["aevon-version"], first.body["version"].as_str().unwrap());
-    let again = ingest.post(event("p", "e1", r#"{"m":[1.0], "n":1.00}"#)).await;
+    assert!(
+        first.body["ingested_at"]
+            .as_str()
+            .is_some_and(|at| at.ends_with('Z'))
+    );
+    assert_eq!(
+        first.headers["aevon-version"],
+        first.body["version"].as_str().unwrap()
+    );
+    let again = ingest
+        .post(event("p", "e1", r#"{"m":[1.0], "n":1.00}"#))
+        .await;
     assert_eq!(again.status, 200);
     assert_eq!(again.body["status"], "duplicate");
     for field in ["position", "ingested_at"] {
         assert_eq!(again.body[field], first.body[field]);
     }
     let other = ingest.post(event("p", "e1", r#"{"n":"1","m":[1]}"#)).await;
-    assert_eq!((other.status, code(&other)), (409, "event-conflict"), "{other:?}");
+    assert_eq!(
+        (other.status, code(&other)),
+        (409, "event-conflict"),
+        "{other:?}"
+    );
     assert_eq!(other.body["errors"][0]["field"], "data");
     assert_eq!(other.headers["content-type"], "application/problem+json");
     assert_eq!(stored(&db).await, 1);
@@ -47,7 +65,11 @@ async fn one_event_is_accepted_then_a_duplicate_and_another_content_a_conflict()
 async fn an_array_says_what_became_of_each_event() {
     let (db, ingest) = start(&[]).await;
     ingest.post(event("p", "old", r#"{"n":1}"#)).await;
-    let good = array(&[event("p", "a", "{}"), event("q", "b", "{}"), event("p", "old", r#"{"n":1}"#)]);
+    let good = array(&[
+        event("p", "a", "{}"),
+        event("q", "b", "{}"),
+        event("p", "old", r#"{"n":1}"#),
+    ]);
     let answer = ingest.post(good).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     let counts = |answer: &Answer| {
@@ -69,27 +91,51 @@ async fn an_array_says_what_became_of_each_event() {
     assert_eq!(answer.status, 207, "{answer:?}");
     assert_eq!(counts(&answer), [1, 0, 4]);
     let results = answer.body["results"].as_array().unwrap();
-    let codes: Vec<&str> =
-        results.iter().map(|item| item["error"]["code"].as_str().unwrap()).collect();
-    let expected = ["event-conflict", "malformed-body", "number-out-of-bounds", "invalid-event"];
+    let codes: Vec<&str> = results
+        .iter()
+        .map(|item| item["error"]["code"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "event-conflict",
+        "malformed-body",
+        "number-out-of-bounds",
+        "invalid-event",
+    ];
     assert_eq!(codes, expected);
     assert_eq!(results[3]["id"], "f");
-    assert_eq!(results[3]["error"]["errors"].as_array().unwrap().len(), 6, "{answer:?}");
+    assert_eq!(
+        results[3]["error"]["errors"].as_array().unwrap().len(),
+        6,
+        "{answer:?}"
+    );
 
-    let none = ingest.post(array(&["{}".to_owned(), event("p", "old", "{}")])).await;
-    assert_eq!((none.status, code(&none)), (422, "all-rejected"), "{none:?}");
+    let none = ingest
+        .post(array(&["{}".to_owned(), event("p", "old", "{}")]))
+        .await;
+    assert_eq!(
+        (none.status, code(&none)),
+        (422, "all-rejected"),
+        "{none:?}"
+    );
     assert_eq!(none.body["errors"][0]["index"], 0);
-    let one = ingest.post(array(&[event("p", "d", r#"{"n":1e999}"#)])).await;
+    let one = ingest
+        .post(array(&[event("p", "d", r#"{"n":1e999}"#)]))
+        .await;
     assert_eq!((one.status, code(&one)), (422, "number-out-of-bounds"));
     let empty = ingest.post("[]").await;
-    assert_eq!((empty.status, &empty.body["version"]), (202, &serde_json::Value::Null));
+    assert_eq!(
+        (empty.status, &empty.body["version"]),
+        (202, &serde_json::Value::Null)
+    );
     assert_eq!(stored(&db).await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_bodies_are_problems_that_list_every_fault() {
     let (db, ingest) = start(&[]).await;
-    let all = ingest.post(r#"{"tenant_id":"","id":7,"colour":1,"data":[],"type":"aevon.x"}"#).await;
+    let all = ingest
+        .post(r#"{"tenant_id":"","id":7,"colour":1,"data":[],"type":"aevon.x"}"#)
+        .await;
     assert_eq!((all.status, code(&all)), (422, "invalid-event"));
     let fields: Vec<&str> = all.body["errors"]
         .as_array()
@@ -97,32 +143,58 @@ async fn bad_bodies_are_problems_that_list_every_fault() {
         .iter()
         .map(|item| item["field"].as_str().unwrap())
         .collect();
-    let expected = ["colour", "tenant_id", "principal_id", "id", "type", "occurred_at", "data"];
+    let expected = [
+        "colour",
+        "tenant_id",
+        "principal_id",
+        "id",
+        "type",
+        "occurred_at",
+        "data",
+    ];
     assert_eq!(fields, expected);
 
     for broken in ["", "  ", "{", "7", "\"x\"", "[1,", "nonsense", "{} {}"] {
         let answer = ingest.post(broken).await;
-        assert_eq!((answer.status, code(&answer)), (400, "malformed-body"), "{broken:?}");
+        assert_eq!(
+            (answer.status, code(&answer)),
+            (400, "malformed-body"),
+            "{broken:?}"
+        );
     }
     let not_utf8 = ingest.post(b"{\"id\":\"\xff\"}".to_vec()).await;
     assert_eq!((not_utf8.status, code(&not_utf8)), (400, "malformed-body"));
 
-    let large = ingest.post(event("p", "e", &format!(r#"{{"x":"{}"}}"#, "x".repeat(256 << 10)))).await;
+    let large = ingest
+        .post(event(
+            "p",
+            "e",
+            &format!(r#"{{"x":"{}"}}"#, "x".repeat(256 << 10)),
+        ))
+        .await;
     assert_eq!((large.status, code(&large)), (413, "event-too-large"));
     let huge = ingest.post(format!("[{}]", " ".repeat(10 << 20))).await;
     assert_eq!((huge.status, code(&huge)), (413, "body-too-large"));
-    let many = ingest.post(format!("[{}]", vec!["{}"; 10_001].join(","))).await;
+    let many = ingest
+        .post(format!("[{}]", vec!["{}"; 10_001].join(",")))
+        .await;
     assert_eq!((many.status, code(&many)), (413, "too-many-events"));
 
     let xml = [("content-type", "text/xml")];
     let xml = ingest.send(Method::POST, "/v1/events", &xml, "<a/>").await;
     assert_eq!((xml.status, code(&xml)), (415, "unsupported-media-type"));
     let json = [("content-type", "Application/JSON; charset=utf-8")];
-    let json = ingest.send(Method::POST, "/v1/events", &json, event("p", "ok", "{}")).await;
+    let json = ingest
+        .send(Method::POST, "/v1/events", &json, event("p", "ok", "{}"))
+        .await;
     assert_eq!(json.status, 202);
-    let untyped = ingest.send(Method::POST, "/v1/events", &[], event("p", "ok", "{}")).await;
+    let untyped = ingest
+        .send(Method::POST, "/v1/events", &[], event("p", "ok", "{}"))
+        .await;
     assert_eq!(untyped.status, 200);
-    let atomic = ingest.send(Method::POST, "/v1/events?atomic=true", &[], "[]").await;
+    let atomic = ingest
+        .send(Method::POST, "/v1/events?atomic=true", &[], "[]")
+        .await;
     assert_eq!((atomic.status, code(&atomic)), (400, "invalid-parameter"));
     let get = ingest.get("/v1/events").await;
     assert_eq!((get.status, code(&get)), (405, "method-not-allowed"));
@@ -131,7 +203,10 @@ async fn bad_bodies_are_problems_that_list_every_fault() {
     assert!(nowhere.headers.contains_key("x-request-id"));
     let skewed = event("p", "f", "{}").replace("2026-01-01", "2999-01-01");
     let skewed = ingest.post(skewed).await;
-    assert_eq!((skewed.status, code(&skewed)), (422, "occurred-at-in-future"));
+    assert_eq!(
+        (skewed.status, code(&skewed)),
+        (422, "occurred-at-in-future")
+    );
     assert_eq!(stored(&db).await, 1);
 }
 
@@ -151,8 +226,15 @@ async fn ten_thousand_digits_or_a_nul_refuse_one_event_alone() {
     ]);
     let answer = ingest.post(body).await;
     assert_eq!(answer.status, 207, "{answer:?}");
-    assert_eq!((&answer.body["accepted"], &answer.body["rejected"]), (&json!(2), &json!(5)));
-    for alone in [event("p", "b", &long), event("p", "c", nul), event("p\0", "d", "{}")] {
+    assert_eq!(
+        (&answer.body["accepted"], &answer.body["rejected"]),
+        (&json!(2), &json!(5))
+    );
+    for alone in [
+        event("p", "b", &long),
+        event("p", "c", nul),
+        event("p\0", "d", "{}"),
+    ] {
         assert_eq!(ingest.post(alone).await.status, 422);
     }
     assert_eq!(stored(&db).await, 2);
@@ -168,20 +250,34 @@ async fn a_full_queue_and_a_late_commit_are_503_and_sending_again_is_safe() {
     let (db, ingest) = start(&settings).await;
     // Somebody holds every partition: the writer waits, the queue fills.
     let holder = db.client().await;
-    holder.batch_execute("BEGIN; SELECT FROM partitions FOR UPDATE").await.unwrap();
+    holder
+        .batch_execute("BEGIN; SELECT FROM partitions FOR UPDATE")
+        .await
+        .unwrap();
     let bodies: Vec<String> = (0..6).map(|n| event("p", &format!("e{n}"), "{}")).collect();
     let answers =
         futures_util::future::join_all(bodies.iter().map(|body| ingest.post(body.clone()))).await;
-    assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| answer.status == 503),
+        "{answers:?}"
+    );
     assert!(answers.iter().all(|answer| code(answer) == "overloaded"));
-    assert!(answers.iter().all(|answer| answer.headers.contains_key("retry-after")));
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.headers.contains_key("retry-after"))
+    );
     holder.batch_execute("ROLLBACK").await.unwrap();
     for body in bodies {
-        eventually(crate::support::DEADLINE, "the event is stored", async || {
-            let status = ingest.post(body.clone()).await.status;
-            assert!([202, 200, 503].contains(&status), "{status}");
-            status != 503
-        })
+        eventually(
+            crate::support::DEADLINE,
+            "the event is stored",
+            async || {
+                let status = ingest.post(body.clone()).await.status;
+                assert!([202, 200, 503].contains(&status), "{status}");
+                status != 503
+            },
+        )
         .await;
     }
     assert_eq!(stored(&db).await, 6);

@@ -22,11 +22,19 @@ async fn an_empty_database_is_migrated_by_one_command_and_without_it_services_sa
     let migrate = |more: &[&str]| finish(command("aevon", db.url()).arg("migrate").args(more));
     let output = migrate(&["--partitions", "4"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("4 partitions"), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("4 partitions"),
+        "{}",
+        text(&output.stdout)
+    );
     assert!(migrate(&[]).status.success(), "again");
     let other = migrate(&["--partitions", "8"]);
     assert_eq!(other.status.code(), Some(1));
-    assert!(text(&other.stderr).contains("has 4 partitions"), "{}", text(&other.stderr));
+    assert!(
+        text(&other.stderr).contains("has 4 partitions"),
+        "{}",
+        text(&other.stderr)
+    );
     let ingest = Service::start("ingest-svc", db.url(), &[]).await;
     assert_eq!(ingest.post(event("p", "e", "{}")).await.status, 202);
 
@@ -37,14 +45,21 @@ async fn an_empty_database_is_migrated_by_one_command_and_without_it_services_sa
         .unwrap();
     let output = finish(&mut command("projection-svc", db.url()));
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("does not know"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("does not know"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_rule_file_stops_the_start_with_file_field_and_reason() {
     let db = TestDatabase::create().await;
     let folder = rules(&[
-        ("good.yaml", "name: good\nsource_event: t\noperator: count\n"),
+        (
+            "good.yaml",
+            "name: good\nsource_event: t\noperator: count\n",
+        ),
         ("bad.yaml", "name: bad\nsource_event: t\noperator: sum\n"),
     ]);
     let start = || {
@@ -57,13 +72,26 @@ async fn a_faulty_rule_file_stops_the_start_with_file_field_and_reason() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("bad.yaml: field: "), "{said}");
     assert_eq!(said.trim().lines().count(), 1, "{said}");
-    let checked = finish(command("aevon", db.url()).args(["rules", "check"]).arg(folder.path()));
+    let checked = finish(
+        command("aevon", db.url())
+            .args(["rules", "check"])
+            .arg(folder.path()),
+    );
     assert_eq!(checked.status.code(), Some(1));
-    let registered: i64 =
-        db.client().await.query_one("SELECT count(*) FROM rules", &[]).await.unwrap().get(0);
+    let registered: i64 = db
+        .client()
+        .await
+        .query_one("SELECT count(*) FROM rules", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(registered, 0, "not even the good one");
     std::fs::remove_file(folder.path().join("bad.yaml")).unwrap();
-    let checked = finish(command("aevon", db.url()).args(["rules", "check"]).arg(folder.path()));
+    let checked = finish(
+        command("aevon", db.url())
+            .args(["rules", "check"])
+            .arg(folder.path()),
+    );
     assert!(checked.status.success());
 }
 
@@ -80,7 +108,10 @@ async fn settings_that_cannot_work_are_one_line() {
         let output = finish(command("ingest-svc", db.url()).env(name, value));
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{name}: {said}");
-        assert!(said.contains(wanted) && said.trim().lines().count() == 1, "{name}: {said}");
+        assert!(
+            said.contains(wanted) && said.trim().lines().count() == 1,
+            "{name}: {said}"
+        );
     }
 }
 
@@ -90,15 +121,22 @@ async fn a_database_that_is_away_is_waited_for_and_comes_back_by_itself() {
     let (proxy, url) = Proxy::in_front_of(db.url()).await;
     proxy.cut();
     let folder = rules(&[]);
-    let folder = [("AEVON_AGGREGATION__CONFIG_DIR", folder.path().to_str().unwrap())];
+    let folder = [(
+        "AEVON_AGGREGATION__CONFIG_DIR",
+        folder.path().to_str().unwrap(),
+    )];
     let services = ["ingest-svc", "projection-svc", "aggregator-svc"]
         .map(|name| Service::spawn(name, &url, &folder));
     for service in &services {
-        eventually(DEADLINE, "it runs and says that it is not ready", async || {
-            service.try_get("/readyz").await.is_some_and(|answer| {
-                answer.status == 503 && answer.body["reasons"]["database"].is_string()
-            })
-        })
+        eventually(
+            DEADLINE,
+            "it runs and says that it is not ready",
+            async || {
+                service.try_get("/readyz").await.is_some_and(|answer| {
+                    answer.status == 503 && answer.body["reasons"]["database"].is_string()
+                })
+            },
+        )
         .await;
         assert_eq!(service.get("/healthz").await.status, 200);
     }
@@ -115,7 +153,10 @@ async fn a_database_that_is_away_is_waited_for_and_comes_back_by_itself() {
     assert_eq!(ingest.post(event("p", "e", "{}")).await.status, 202);
     proxy.cut();
     for service in &services {
-        eventually(DEADLINE, "it notices", async || service.get("/readyz").await.status == 503).await;
+        eventually(DEADLINE, "it notices", async || {
+            service.get("/readyz").await.status == 503
+        })
+        .await;
     }
     proxy.heal();
     for service in &services {
@@ -131,7 +172,13 @@ async fn a_service_that_is_told_to_stop_stops_cleanly() {
     for name in ["ingest-svc", "projection-svc"] {
         let mut service = Service::start(name, db.url(), &[]).await;
         let id = service.child.id().to_string();
-        assert!(std::process::Command::new("kill").arg(&id).status().unwrap().success());
+        assert!(
+            std::process::Command::new("kill")
+                .arg(&id)
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut status = None;
         eventually(DEADLINE, "it stops", async || {
             status = service.child.try_wait().unwrap();

@@ -13,7 +13,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// The path of one of our programs; `make test` builds all of them.
 fn program(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_aevon")).with_file_name(name);
-    assert!(path.exists(), "{} is not built: run `make test`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `make test`",
+        path.display()
+    );
     path
 }
 
@@ -58,12 +62,22 @@ pub(crate) struct Answer {
 impl Service {
     /// Starts a service with more settings.
     pub(crate) fn spawn(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let mut command = command(name, database_url);
-        command.env("AEVON_SERVER__PORT", port.to_string()).envs(settings.iter().copied());
+        command
+            .env("AEVON_SERVER__PORT", port.to_string())
+            .envs(settings.iter().copied());
         let child = command.spawn().unwrap();
         let client = Client::builder().timeout(DEADLINE).build().unwrap();
-        Self { child, base: format!("http://127.0.0.1:{port}"), client }
+        Self {
+            child,
+            base: format!("http://127.0.0.1:{port}"),
+            client,
+        }
     }
 
     /// Starts a service and waits until it is ready.
@@ -75,13 +89,20 @@ impl Service {
 
     pub(crate) async fn ready(&self) {
         eventually(DEADLINE, "the service is ready", async || {
-            self.try_get("/readyz").await.is_some_and(|answer| answer.status == 200)
+            self.try_get("/readyz")
+                .await
+                .is_some_and(|answer| answer.status == 200)
         })
         .await;
     }
 
     pub(crate) async fn try_get(&self, path: &str) -> Option<Answer> {
-        let sent = self.client.get(format!("{}{path}", self.base)).send().await.ok()?;
+        let sent = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .ok()?;
         Some(read(sent).await)
     }
 
@@ -90,7 +111,13 @@ impl Service {
     }
 
     pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> Answer {
-        self.send(Method::POST, "/v1/events", &[("content-type", "application/json")], body).await
+        self.send(
+            Method::POST,
+            "/v1/events",
+            &[("content-type", "application/json")],
+            body,
+        )
+        .await
     }
 
     pub(crate) async fn send(
@@ -100,7 +127,10 @@ impl Service {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -112,7 +142,11 @@ async fn read(response: reqwest::Response) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.text().await.unwrap();
     let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-    Answer { status, headers, body }
+    Answer {
+        status,
+        headers,
+        body,
+    }
 }
 
 impl Drop for Service {
@@ -131,14 +165,19 @@ pub(crate) fn rules(texts: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-pub(crate) const SUM: (&str, &str) =
-    ("sum.yaml", "name: total\nsource_event: t\noperator: sum\nfield: n\nunit: tokens\n");
+pub(crate) const SUM: (&str, &str) = (
+    "sum.yaml",
+    "name: total\nsource_event: t\noperator: sum\nfield: n\nunit: tokens\n",
+);
 
 /// Applies a folder of rules as an operator would.
 pub(crate) fn apply(db: &TestDatabase, texts: &[(&str, &str)]) {
     let folder = rules(texts);
-    let output =
-        finish(command("aevon", db.url()).args(["rules", "apply"]).arg(folder.path()));
+    let output = finish(
+        command("aevon", db.url())
+            .args(["rules", "apply"])
+            .arg(folder.path()),
+    );
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 

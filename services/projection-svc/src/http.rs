@@ -1,0 +1,37 @@
+//! The routes, one file each, and what they share.
+
+use aevon_schema::StoreError;
+use aevon_service::problem::{Code, Problem};
+use std::time::Duration;
+
+pub(crate) mod request;
+pub(crate) mod rules;
+pub(crate) mod state;
+
+/// When to come back after a 503.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a caller is told where the database failed.
+pub(crate) fn store_problem(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable(_) | StoreError::DeadlineExceeded(_) | StoreError::Refused(_) => {
+            unavailable(chain(error))
+        }
+        StoreError::Corrupt(_) => Problem::new(Code::Internal, error.to_string()),
+    }
+}
+
+/// What a caller is told before the database was ever reached.
+pub(crate) fn not_ready() -> Problem {
+    unavailable("the database was not reached yet".to_owned())
+}
+
+fn unavailable(detail: String) -> Problem {
+    Problem::new(Code::DatabaseUnavailable, detail).with_retry_after(RETRY_AFTER)
+}
+
+/// An error with its causes, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,167 @@
+//! `GET /v1/rules` and `GET /v1/rules/{name}`: what is computed, and how far the buckets are.
+
+use super::request::{Parameters, path_identifier};
+use super::state::plain;
+use super::{not_ready, store_problem};
+use crate::Projection;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::operator::Operator;
+use aevon_schema::rules::{self, RuleVersion, Status};
+use aevon_service::problem::{Code, Problem};
+use serde::Serialize;
+
+/// The version of each name that answers.
+pub(crate) async fn list(
+    projection: Data<Projection>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    Parameters::of(&request)?.finish()?;
+    let versions = load(&projection, None).await?;
+    let names = versions.chunk_by(|a, b| a.rule.name == b.rule.name);
+    let rules = names.filter_map(answering).collect();
+    Ok(HttpResponse::Ok().json(List { rules }))
+}
+
+/// Every version of one name.
+pub(crate) async fn get(
+    projection: Data<Projection>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let name = path_identifier(&request, "name", 2)?;
+    Parameters::of(&request)?.finish()?;
+    let versions = load(&projection, Some(&name)).await?;
+    if versions.is_empty() {
+        let detail = format!("there is no rule {name}");
+        return Err(Problem::new(Code::UnknownRule, detail));
+    }
+    Ok(HttpResponse::Ok().json(Versions {
+        name: &name,
+        versions: versions.iter().map(Item::new).collect(),
+    }))
+}
+
+async fn load(projection: &Projection, name: Option<&str>) -> Result<Vec<RuleVersion>, Problem> {
+    projection.partitions.get().ok_or_else(not_ready)?;
+    let listing = async {
+        let mut connection = projection.database.get().await?;
+        rules::list(&mut connection, name).await
+    };
+    match tokio::time::timeout(projection.budget, listing).await {
+        Ok(listed) => listed.map_err(|error| store_problem(&error)),
+        Err(_) => Err(Problem::new(
+            Code::QueryBudgetExceeded,
+            format!(
+                "the list took longer than {:?}; ask again",
+                projection.budget
+            ),
+        )),
+    }
+}
+
+/// The version of one name that answers, with the one that is to replace it. None where all of
+/// them are retired.
+fn answering(versions: &[RuleVersion]) -> Option<Item<'_>> {
+    let newest = |status| versions.iter().rev().find(|v| v.status == status);
+    let building = newest(Status::Building);
+    match newest(Status::Active) {
+        Some(active) => Some(Item {
+            building: building.map(|next| Building {
+                version: next.version,
+                lag_events: next.lag_events,
+            }),
+            ..Item::new(active)
+        }),
+        None => building.map(Item::new),
+    }
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    rules: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+struct Versions<'a> {
+    name: &'a str,
+    versions: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    name: &'a str,
+    version: i32,
+    fingerprint: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    source_event: &'a str,
+    operator: Operator,
+    /// A JSON Pointer into `data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    lag_events: i64,
+    #[serde(serialize_with = "plain")]
+    lag_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    building: Option<Building>,
+}
+
+/// The version that answers next.
+#[derive(Serialize)]
+struct Building {
+    version: i32,
+    lag_events: i64,
+}
+
+impl<'a> Item<'a> {
+    fn new(version: &'a RuleVersion) -> Self {
+        let rule = &version.rule;
+        Self {
+            name: &rule.name,
+            version: version.version,
+            fingerprint: &version.fingerprint,
+            status: version.status.as_str(),
+            description: rule.description.as_deref(),
+            source_event: &rule.source_event,
+            operator: rule.operator,
+            field: rule.field.as_ref().map(aevon_core::json::Path::canonical),
+            unit: rule.unit.as_deref(),
+            lag_events: version.lag_events,
+            lag_seconds: version.lag_seconds,
+            building: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aevon_core::rule::Rule;
+
+    fn version(version: i32, status: Status) -> RuleVersion {
+        RuleVersion {
+            version,
+            rule: Rule::from_yaml("name: a\nsource_event: t\noperator: count").unwrap(),
+            fingerprint: String::new(),
+            status,
+            lag_events: i64::from(version),
+            lag_seconds: 0.0,
+        }
+    }
+
+    #[test]
+    fn the_active_version_answers_else_the_newest_that_builds_else_none() {
+        use Status::{Active, Building, Retired};
+        let of = |statuses: &[Status]| {
+            let versions: Vec<_> = (1..).zip(statuses).map(|(n, s)| version(n, *s)).collect();
+            answering(&versions).map(|item| (item.version, item.building.map(|b| b.version)))
+        };
+        assert_eq!(of(&[Retired, Active, Building]), Some((2, Some(3))));
+        assert_eq!(of(&[Retired, Building]), Some((2, None)));
+        assert_eq!(of(&[Active]), Some((1, None)));
+        assert_eq!(of(&[Retired, Retired]), None);
+    }
+}

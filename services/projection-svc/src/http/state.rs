@@ -1,0 +1,255 @@
+//! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
+
+use super::request::{Parameters, identifier, invalid, path_identifier};
+use super::{not_ready, store_problem};
+use crate::Projection;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::operator::Operator;
+use aevon_core::position::Version;
+use aevon_core::state::{Granularity, Range};
+use aevon_core::time::Timestamp;
+use aevon_schema::state::{self, RuleState, Selection, State, StateError, StateQuery};
+use aevon_service::problem::{Code, Problem};
+use serde::{Serialize, Serializer};
+
+/// The principal stands in the path.
+pub(crate) async fn get(
+    projection: Data<Projection>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let principal_id = path_identifier(&request, "principal_id", 3)?;
+    answer(
+        &projection,
+        &request,
+        principal_id,
+        Parameters::of(&request)?,
+    )
+    .await
+}
+
+/// The principal stands in `principal_id`, for identifiers that proxies would mangle in a path.
+pub(crate) async fn get_by_parameter(
+    projection: Data<Projection>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let mut parameters = Parameters::of(&request)?;
+    let principal_id = parameters
+        .one("principal_id")?
+        .ok_or_else(|| invalid("principal_id", "is required here"))?;
+    let principal_id = identifier("principal_id", principal_id)?;
+    answer(&projection, &request, principal_id, parameters).await
+}
+
+async fn answer(
+    projection: &Projection,
+    request: &HttpRequest,
+    principal_id: String,
+    mut parameters: Parameters,
+) -> Result<HttpResponse, Problem> {
+    let query = StateQuery {
+        tenant_id: path_identifier(request, "tenant_id", 2)?,
+        principal_id,
+        selection: selection(&parameters.all("rule"))?,
+        range: range(&mut parameters)?,
+        granularity: granularity(parameters.one("granularity")?)?,
+    };
+    parameters.finish()?;
+    let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
+    let state = state::read(&projection.database, partitions, &query, projection.budget)
+        .await
+        .map_err(|error| problem(&error))?;
+    let version = Version::from(state.position);
+    let header = ("aevon-version", version.to_string());
+    Ok(HttpResponse::Ok()
+        .insert_header(header)
+        .json(Answer::new(&query, version, &state)))
+}
+
+/// `name`, or `name:version`; none is every rule that answers.
+fn selection(values: &[String]) -> Result<Selection, Problem> {
+    let mut selection = Selection::default();
+    for value in values {
+        match value.split_once(':') {
+            None if value.is_empty() => return Err(invalid("rule", "must not be empty")),
+            None => selection.names.push(value.clone()),
+            Some((name, version)) => {
+                let version = version.parse::<i32>().ok().filter(|version| *version > 0);
+                let reason = || format!("{value:?} is not of the form name or name:version");
+                let version = version.ok_or_else(|| invalid("rule", reason()))?;
+                selection.pinned.push((name.to_owned(), version));
+            }
+        }
+    }
+    // A name with NUL is no rule's, and Postgres could not even be asked.
+    match values.iter().find(|value| value.contains('\0')) {
+        None => Ok(selection),
+        Some(_) => Err(invalid("rule", "holds a control character")),
+    }
+}
+
+fn range(parameters: &mut Parameters) -> Result<Range, Problem> {
+    let (start, end) = (parameters.instant("start")?, parameters.instant("end")?);
+    match (start, end) {
+        (Some(start), Some(end)) if start > end => Err(Problem::new(
+            Code::RangeReversed,
+            format!("start {start} lies behind end {end}"),
+        )),
+        _ => Ok(Range { start, end }),
+    }
+}
+
+fn granularity(value: Option<String>) -> Result<Granularity, Problem> {
+    let Some(value) = value else {
+        return Ok(Granularity::default());
+    };
+    let names = Granularity::NAMES;
+    let found = names.iter().find(|(name, _)| *name == value);
+    found.map(|(_, granularity)| *granularity).ok_or_else(|| {
+        let known = names.map(|(name, _)| name).join(", ");
+        invalid("granularity", format!("{value:?} is not one of {known}"))
+    })
+}
+
+fn problem(error: &StateError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        StateError::Store(error) => store_problem(error),
+        StateError::UnknownRule(_) => Problem::new(Code::UnknownRule, detail),
+        StateError::TooManyWindows(_) => Problem::new(Code::TooManyWindows, detail),
+        StateError::BudgetExceeded(_) => {
+            let what_to_do = "ask for a shorter range or fewer rules, or ask again when the \
+                              aggregator has caught up (lag_events of /v1/rules)";
+            Problem::new(Code::QueryBudgetExceeded, format!("{detail}; {what_to_do}"))
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    tenant_id: &'a str,
+    principal_id: &'a str,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    granularity: &'static str,
+    timezone: &'static str,
+    version: Version,
+    as_of: Option<Timestamp>,
+    /// Where there is just one state, its fields stand here too.
+    #[serde(flatten)]
+    only: Option<RuleAnswer<'a>>,
+    states: Vec<RuleAnswer<'a>>,
+    meta: Meta,
+}
+
+#[derive(Clone, Serialize)]
+struct RuleAnswer<'a> {
+    rule: &'a str,
+    rule_version: i32,
+    operator: Operator,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+    values: Vec<Value>,
+}
+
+#[derive(Clone, Serialize)]
+struct Value {
+    window_start: Option<Timestamp>,
+    window_end: Option<Timestamp>,
+    value: Option<String>,
+    event_count: i64,
+    skipped_count: i64,
+}
+
+/// What may differ between two equal answers.
+#[derive(Serialize)]
+struct Meta {
+    data_through: Option<Timestamp>,
+    #[serde(serialize_with = "plain")]
+    staleness_seconds: f64,
+    lag_events: i64,
+}
+
+impl<'a> Answer<'a> {
+    fn new(query: &'a StateQuery, version: Version, state: &'a State) -> Self {
+        let states: Vec<RuleAnswer<'a>> = state.states.iter().map(RuleAnswer::new).collect();
+        Self {
+            tenant_id: &query.tenant_id,
+            principal_id: &query.principal_id,
+            start: query.range.start,
+            end: query.range.end,
+            granularity: query.granularity.as_str(),
+            timezone: "UTC",
+            version,
+            as_of: state.data_through,
+            only: match states.as_slice() {
+                [only] => Some(only.clone()),
+                _ => None,
+            },
+            states,
+            meta: Meta {
+                data_through: state.data_through,
+                staleness_seconds: state.staleness_seconds,
+                lag_events: state.states.iter().map(|s| s.lag_events).max().unwrap_or(0),
+            },
+        }
+    }
+}
+
+impl<'a> RuleAnswer<'a> {
+    fn new(state: &'a RuleState) -> Self {
+        let operator = state.rule.operator;
+        let value = |value: &aevon_core::state::Value| Value {
+            window_start: value.window_start,
+            window_end: value.window_end,
+            value: value.partial.answer(operator),
+            event_count: value.partial.event_count,
+            skipped_count: value.partial.skipped_count,
+        };
+        Self {
+            rule: &state.rule.name,
+            rule_version: state.rule_version,
+            operator,
+            unit: state.rule.unit.as_deref(),
+            values: state.values.iter().map(value).collect(),
+        }
+    }
+}
+
+/// Seconds without a fraction where there is none: `0`, not `0.0`.
+pub(super) fn plain<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if seconds.fract() == 0.0 {
+        serializer.serialize_i64(*seconds as i64)
+    } else {
+        serializer.serialize_f64(*seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(values: &[&str]) -> Result<Selection, Problem> {
+        selection(
+            &values
+                .iter()
+                .map(|&value| value.to_owned())
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn a_rule_is_a_name_or_a_name_with_a_version() {
+        let selected = select(&["a", "b:7"]).unwrap();
+        assert_eq!(selected.names, ["a"]);
+        assert_eq!(selected.pinned, [("b".to_owned(), 7)]);
+        assert_eq!(select(&[]).unwrap(), Selection::default());
+        for wrong in ["", "b:", "b:0", "b:-1", "b:x", "b:99999999999", "a\0"] {
+            assert_eq!(
+                select(&[wrong]).unwrap_err().code,
+                Code::InvalidParameter,
+                "{wrong}"
+            );
+        }
+    }
+}
