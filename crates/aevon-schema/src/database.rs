@@ -3,10 +3,10 @@
 //! Invariant: every connection carries its timeouts from the first statement on.
 //! Invariant: a connection on which something was begun and not ended is never used again.
 
-use crate::error::StoreError;
+use crate::error::{StoreError, with_causes};
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use diesel_async::pooled_connection::PoolableConnection;
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,14 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// computes in between, short for whoever waits behind its locks.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// After how long a peer that does not answer at all counts as gone: a machine that lost its power
+/// closes no connection.
+const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two questions to a silent peer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+/// Questions to a silent peer.
+const KEEPALIVE_RETRIES: u32 = 3;
+
 /// Between two questions whether Postgres answers.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,7 +61,9 @@ impl Database {
         options
             .url
             .parse::<tokio_postgres::Config>()
-            .map_err(|error| StoreError::Unavailable(format!("database.url: {error}")))?;
+            .map_err(|error| {
+                StoreError::Unavailable(format!("database.url: {}", with_causes(&error)))
+            })?;
         let max = options.max_connections;
         let connector = Arc::new(Connector {
             options,
@@ -136,7 +146,15 @@ impl Connector {
 }
 
 async fn open(options: &DatabaseOptions) -> Result<Connection, StoreError> {
-    let mut pg = AsyncPgConnection::establish(&options.url).await?;
+    let away = |error: tokio_postgres::Error| StoreError::Unavailable(with_causes(&error));
+    let mut config: tokio_postgres::Config = options.url.parse().map_err(away)?;
+    config
+        .tcp_user_timeout(DEAD_PEER_TIMEOUT)
+        .keepalives_idle(DEAD_PEER_TIMEOUT)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES);
+    let (client, driver) = config.connect(tokio_postgres::NoTls).await.map_err(away)?;
+    let mut pg = AsyncPgConnection::try_from_client_and_connection(client, driver).await?;
     // Every hot statement is served by an index, order included. While a table is too small for
     // the planner to see why, a plan made then could be kept and meet a table that has grown.
     pg.batch_execute(&format!(

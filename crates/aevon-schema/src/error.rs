@@ -17,6 +17,12 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+/// An error with its causes, for a log: what Postgres itself said stands in a cause.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 impl From<diesel::result::Error> for StoreError {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};

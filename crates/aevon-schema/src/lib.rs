@@ -25,7 +25,7 @@ mod sweep_checkpoints;
 mod values;
 
 pub use database::{Connection, Database, DatabaseOptions};
-pub use error::StoreError;
+pub use error::{StoreError, with_causes};
 
 /// The shapes of the tables that diesel's query builder is used on.
 mod schema {

@@ -23,6 +23,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Between two attempts to reach a database that is away.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long an attempt may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrateReport {
@@ -204,7 +207,9 @@ pub async fn check(database: &Database) -> Result<i32, SchemaError> {
 /// What [`check`] finds wrong once it has reached the database.
 pub async fn wait(database: &Database, trouble: impl Fn(String)) -> Result<i32, SchemaError> {
     loop {
-        match check(database).await {
+        let checked = tokio::time::timeout(CHECK_TIMEOUT, check(database)).await;
+        let late = || Err(StoreError::DeadlineExceeded("looking at the schema").into());
+        match checked.unwrap_or_else(|_| late()) {
             Err(SchemaError::Store(error)) => {
                 trouble(error.to_string());
                 tokio::time::sleep(RETRY_INTERVAL).await;

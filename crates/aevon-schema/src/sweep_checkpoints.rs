@@ -8,7 +8,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-/// Moves the checkpoints of these rules `from` one seq `to` another; says how many moved.
+/// Moves the checkpoints of these rules `from` one seq `to` another; says how many moved. `from` 0
+/// is no checkpoint at all: a row that is gone may mean that the buckets are, and is not made anew
+/// in the middle of the log.
 pub(crate) async fn advance(
     pg: &AsyncPgConnection,
     partition: i32,
@@ -16,6 +18,14 @@ pub(crate) async fn advance(
     rule_nos: &[i32],
     generations: &[i32],
 ) -> QueryResult<usize> {
+    if from == 0 {
+        let query = diesel::sql_query(include_str!("sql/sweep_checkpoints_begin.sql"))
+            .bind::<Integer, _>(partition)
+            .bind::<BigInt, _>(to)
+            .bind::<Array<Integer>, _>(rule_nos)
+            .bind::<Array<Integer>, _>(generations);
+        return Statement::<_, ()>::new(query).execute(&mut &*pg).await;
+    }
     let query = diesel::sql_query(include_str!("sql/sweep_checkpoints_advance.sql"))
         .bind::<Integer, _>(partition)
         .bind::<BigInt, _>(from)

@@ -38,6 +38,9 @@ const DATABASE: &str = "postgres";
 /// How long the system may take to come up once Postgres runs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Between two looks whether the private Postgres still runs.
+const POSTGRES_POLL: Duration = Duration::from_millis(500);
+
 /// What differs from a service's defaults on a laptop; the environment still wins over the rest.
 pub(crate) fn adjust(settings: &mut Settings) {
     settings.auth.mode = AuthMode::Disabled;
@@ -83,7 +86,14 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
         report.partitions
     );
 
-    let result = serve(&settings, options, listener, &shutdown, !args.no_sample).await;
+    let served = serve(&settings, options, listener, &shutdown, !args.no_sample);
+    let (result, postgres) = match postgres {
+        None => (served.await, None),
+        Some(mut server) => tokio::select! {
+            result = served => (result, Some(server)),
+            ended = end_of(&mut server) => (ended, Some(server)),
+        },
+    };
     shutdown.trigger();
     signals.abort();
     if let Some(mut server) = postgres {
@@ -91,6 +101,19 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
     }
     println!("stopped");
     result
+}
+
+/// Waits until the private Postgres ends although nobody told it to; an error then.
+async fn end_of(server: &mut Server) -> anyhow::Result<()> {
+    loop {
+        if let Some(status) = server.exited()? {
+            anyhow::bail!(
+                "the private Postgres ended ({status}); its log is {}",
+                server.log().display()
+            );
+        }
+        tokio::time::sleep(POSTGRES_POLL).await;
+    }
 }
 
 async fn serve(
@@ -135,7 +158,10 @@ async fn serve(
             }
         }
         println!("{}", sample::what_to_try(&base));
-        aggregator.sweep(shutdown).await;
+        tokio::select! {
+            () = aggregator.sweep(shutdown) => {}
+            () = ingest.watch(readiness.clone()) => {}
+        }
         anyhow::Ok(())
     };
     tokio::try_join!(http, work).map(|_| ())

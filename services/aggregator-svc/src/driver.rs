@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// Between two looks at how long the backlog is.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
+/// How long one step may take: longer than any statement of it, as Postgres counts it.
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(90);
 /// After a failure.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -82,7 +84,7 @@ async fn turn(
         Some(connection) => connection,
         None => connection.insert(database.connect().await?),
     };
-    let mut backlogs = sweep::backlogs(connection).await?;
+    let mut backlogs = within("looking for backlogs", sweep::backlogs(connection)).await?;
     let goals: BTreeMap<i32, i64> = backlogs.iter().map(|b| (b.partition, b.head)).collect();
     let mut next = Turn::Front;
     while !backlogs.is_empty() && !shutdown.is_triggered() {
@@ -92,9 +94,8 @@ async fn turn(
                 return Ok(());
             }
             let slice = settings.slice_events;
-            if let Some(done) =
-                sweep::sweep_once(connection, backlog.partition, slice, next).await?
-            {
+            let sweep = sweep::sweep_once(connection, backlog.partition, slice, next);
+            if let Some(done) = within("a sweep", sweep).await? {
                 tracing::debug!(?done, "swept");
                 swept = true;
             }
@@ -114,18 +115,30 @@ async fn turn(
                 .get(&b.partition)
                 .is_some_and(|goal| b.checkpoint < *goal)
         };
-        backlogs = sweep::backlogs(connection).await?;
+        backlogs = within("looking for backlogs", sweep::backlogs(connection)).await?;
         backlogs.retain(is_short);
     }
     activate(connection, settings.slice_events).await
 }
 
+/// Gives a step up that takes too long, whatever became of the server.
+pub(crate) async fn within<T>(
+    what: &'static str,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let done = tokio::time::timeout(STEP_TIMEOUT, step).await;
+    done.unwrap_or(Err(StoreError::DeadlineExceeded(what)))
+}
+
 /// Switches rules over that have caught up.
 async fn activate(connection: &mut Connection, slack: i64) -> Result<(), StoreError> {
-    if !rules::any_building(connection).await? {
-        return Ok(());
-    }
-    for rule in rules::activate(connection, slack).await? {
+    let switch = async {
+        match rules::any_building(connection).await? {
+            true => rules::activate(connection, slack).await,
+            false => Ok(Vec::new()),
+        }
+    };
+    for rule in within("switching rules over", switch).await? {
         tracing::info!(rule, "the new version has caught up and answers now");
     }
     Ok(())

@@ -86,7 +86,9 @@ impl Aggregator {
 
     async fn apply(&self) -> Result<(), StoreError> {
         let Some(set) = &self.set else { return Ok(()) };
-        let applied = rules::apply(&mut *self.database.get().await?, set).await?;
+        let mut connection = self.database.get().await?;
+        let apply = rules::apply(&mut connection, set);
+        let applied = driver::within("applying the rules", apply).await?;
         for (name, version) in &applied.registered {
             tracing::info!(rule = name, version, "registered a rule");
         }

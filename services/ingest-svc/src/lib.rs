@@ -16,6 +16,7 @@ use aevon_service::settings::{IngestSettings, Settings};
 use aevon_service::shutdown::Shutdown;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 
 mod http;
 mod queue;
@@ -29,6 +30,8 @@ pub const READY_DATABASE: &str = "database";
 pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// Events of a body.
 pub const MAX_BODY_EVENTS: usize = 10_000;
+/// Bytes of all bodies that are being received and read.
+const MAX_ARRIVING_BYTES: usize = 128 * 1024 * 1024;
 /// How long one statement of an append may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,8 @@ pub struct Ingest {
     database: Database,
     settings: IngestSettings,
     limits: Arc<Limits>,
+    /// A permit for each byte of the bodies that are being received and read.
+    arriving: Arc<Semaphore>,
     /// Empty until the database was reached: only it knows how many partitions there are.
     queue: Arc<OnceLock<Queue>>,
 }
@@ -66,6 +71,7 @@ impl Ingest {
             database,
             settings,
             limits: Arc::new(limits),
+            arriving: Arc::new(Semaphore::new(MAX_ARRIVING_BYTES)),
             queue,
         })
     }

@@ -1,6 +1,6 @@
 //! The routes, one file each, and what they share.
 
-use aevon_schema::StoreError;
+use aevon_schema::{StoreError, with_causes};
 use aevon_service::problem::{Code, Problem};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) | StoreError::DeadlineExceeded(_) | StoreError::Refused(_) => {
-            unavailable(chain(error))
+            unavailable(with_causes(error))
         }
         StoreError::Corrupt(_) => Problem::new(Code::Internal, error.to_string()),
     }
@@ -28,10 +28,4 @@ pub(crate) fn not_ready() -> Problem {
 
 fn unavailable(detail: String) -> Problem {
     Problem::new(Code::DatabaseUnavailable, detail).with_retry_after(RETRY_AFTER)
-}
-
-/// An error with its causes, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

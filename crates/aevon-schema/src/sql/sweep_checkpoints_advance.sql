@@ -1,8 +1,8 @@
 -- sweep_checkpoints_advance: only from where the slice began
-INSERT INTO sweep_checkpoints AS c (rule_no, generation, partition, seq)
-SELECT u.rule_no, u.generation, p.partition, $3
-FROM partitions p
-CROSS JOIN unnest($4, $5) AS u (rule_no, generation)
-WHERE p.partition = $1
-ON CONFLICT (rule_no, generation, partition) DO UPDATE SET seq = excluded.seq
-WHERE c.seq = $2
+UPDATE sweep_checkpoints AS c
+SET seq = $3
+FROM unnest($4, $5) AS u (rule_no, generation)
+WHERE c.partition = $1
+  AND c.seq = $2
+  AND c.rule_no = u.rule_no
+  AND c.generation = u.generation

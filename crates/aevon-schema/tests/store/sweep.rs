@@ -107,6 +107,32 @@ async fn a_checkpoint_that_moved_under_a_sweep_refuses_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn buckets_that_are_dropped_under_a_sweep_are_rebuilt_from_the_first_event() {
+    let (world, partition) = world().await;
+    let mut connection = world.connection().await;
+    sweep_once(&mut connection, partition, 4, Turn::Front)
+        .await
+        .unwrap();
+    let running = Sweep::open(&mut connection, partition, 4, Turn::Front)
+        .await
+        .unwrap()
+        .unwrap();
+    let running = running.fold().await.unwrap();
+    let client = world.db.client().await;
+    client
+        .batch_execute("BEGIN; DELETE FROM sweep_checkpoints; DELETE FROM pre_aggregates; COMMIT")
+        .await
+        .unwrap();
+    let error = running.write().await.unwrap_err();
+    assert!(error.to_string().contains("not at 4 any more"), "{error}");
+    drop(connection);
+    assert_eq!(world.total("p").await.as_deref(), ALL_TEN);
+    world.sweep(4).await;
+    assert_eq!(world.total("p").await.as_deref(), ALL_TEN);
+    assert_eq!(world.count("pre_aggregates").await, 3, "one bucket a grain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_sweepers_and_writers_at_once_end_at_the_fold_of_the_log() {
     let world = std::sync::Arc::new(World::new().await);
     world.apply(&[SUM, COUNT]).await;

@@ -13,6 +13,9 @@ use aevon_service::problem::{Code, Problem, ProblemItem};
 use serde::Serialize;
 use std::time::Duration;
 
+/// Longest `aevon-version` header. A body may touch thousands of partitions, and proxies refuse
+/// long heads; the version stands in the body as well.
+const MAX_VERSION_HEADER_BYTES: usize = 2048;
 /// When to come back after a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -199,7 +202,10 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
     };
     let mut response = HttpResponse::build(status);
     if !version.is_empty() {
-        response.insert_header(("aevon-version", version.to_string()));
+        let text = version.to_string();
+        if text.len() <= MAX_VERSION_HEADER_BYTES {
+            response.insert_header(("aevon-version", text));
+        }
         body.version = Some(version);
     }
     Ok(response.json(body))

@@ -2,9 +2,8 @@
 
 use super::answer::{self, Item};
 use super::body::{self, Body};
-use crate::{Ingest, MAX_BODY_BYTES};
-use actix_web::http::StatusCode;
-use actix_web::web::{Bytes, Data, Payload};
+use crate::Ingest;
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::event::{NewEvent, Refusal};
 use aevon_service::problem::{Code, Problem};
@@ -15,10 +14,12 @@ pub(crate) async fn post(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    body::check_media_type(&request)?;
+    body::check_coding(&request)?;
     check_query(&request)?;
-    let bytes = receive(payload).await?;
-    match body::read(&bytes, &ingest.limits)? {
+    let arrived = body::receive(&ingest.arriving, payload).await?;
+    let events = body::read(&arrived.bytes, &ingest.limits)?;
+    drop(arrived);
+    match events {
         Body::One(event) => {
             let mut items = store(&ingest, vec![*event]).await?;
             items.pop().map_or_else(|| answer::many(&[]), answer::one)
@@ -61,30 +62,6 @@ async fn store(
         .into_iter()
         .filter_map(|item| item.or_else(|| decided.next()))
         .collect())
-}
-
-/// The whole body, within the bound.
-async fn receive(payload: Payload) -> Result<Bytes, Problem> {
-    match payload.to_bytes_limited(MAX_BODY_BYTES).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error))
-            if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE =>
-        {
-            Err(too_large())
-        }
-        Ok(Err(error)) => Err(Problem::new(
-            Code::MalformedBody,
-            format!("the body broke off: {error}"),
-        )),
-        Err(_) => Err(too_large()),
-    }
-}
-
-fn too_large() -> Problem {
-    Problem::new(
-        Code::BodyTooLarge,
-        format!("a body may have {MAX_BODY_BYTES} bytes"),
-    )
 }
 
 /// No parameter is known here; one that promises something must not be passed over in silence.
