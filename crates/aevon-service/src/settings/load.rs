@@ -1,16 +1,17 @@
-//! Puts the layers of settings over each other, one named value at a time.
+//! The layers of settings. figment lays them over each other and knows where each value came
+//! from; here they are found, named and read.
 //!
 //! Invariant: how a text is read depends on the setting's default only (a flag, a whole number or
 //! text), never on what the text looks like: a password of digits stays text.
-//! Invariant: a value that does not fit is found when it is put in, so that the error can say
-//! where it came from.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use figment::error::Kind;
+use figment::providers::Serialized;
+use figment::value::{Dict, Map};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde_yaml_ng::{Mapping, Value};
 
 use super::Settings;
@@ -77,17 +78,39 @@ pub(super) fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     sets: &[(String, String)],
 ) -> Result<Settings, SettingsError> {
-    let mut layers = Layers::new()?;
+    let known = Known(defaults()?);
+    let mut given = Vec::new();
     if let Some(path) = config {
-        layers.put_file(path)?;
+        known.read_file(path, &mut given)?;
     }
-    layers.put_environment(environment)?;
+    known.read_environment(environment, &mut given)?;
     for (key, text) in sets {
-        layers.put(key, &format!("--set {key}"), text)?;
+        given.push(known.read(key, format!("--set {key}"), text)?);
     }
-    let settings = layers.finish()?;
+    let is_host_given = given.iter().any(|one| one.is("server", "host"));
+    let defaults = Figment::from(Serialized::defaults(Settings::default()));
+    let layered = given.into_iter().fold(defaults, Figment::merge);
+    let mut settings: Settings = layered.extract().map_err(invalid)?;
+    settings.server.host_given = is_host_given;
     settings.check_bounds()?;
     Ok(settings)
+}
+
+/// figment's error, with the key and the origin that it has kept.
+fn invalid(error: figment::Error) -> SettingsError {
+    SettingsError::Invalid {
+        key: error.path.join("."),
+        origin: error
+            .metadata
+            .map_or("the defaults".into(), |from| from.name)
+            .into_owned(),
+        reason: match error.kind {
+            Kind::UnknownVariant(found, known) => {
+                format!("{found:?} is not one of {}", known.join(", "))
+            }
+            other => other.to_string(),
+        },
+    }
 }
 
 /// All settings as a tree of sections and values. Also the list of what is a setting.
@@ -108,23 +131,37 @@ pub(super) fn environment_name(section: &str, name: &str) -> String {
     format!("{PREFIX}{section}{SEPARATOR}{name}").to_ascii_uppercase()
 }
 
-struct Layers {
-    defaults: Mapping,
-    tree: Mapping,
-    given: BTreeSet<String>,
+/// One value that somebody gave; a layer of its own, so that figment can name its origin.
+struct Given {
+    section: String,
+    name: String,
+    origin: String,
+    value: figment::value::Value,
 }
 
-impl Layers {
-    fn new() -> Result<Self, SettingsError> {
-        let defaults = defaults()?;
-        Ok(Self {
-            tree: defaults.clone(),
-            defaults,
-            given: BTreeSet::new(),
-        })
+impl Given {
+    fn is(&self, section: &str, name: &str) -> bool {
+        self.section == section && self.name == name
+    }
+}
+
+impl Provider for Given {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
     }
 
-    fn put_file(&mut self, path: &Path) -> Result<(), SettingsError> {
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let entries = Dict::from([(self.name.clone(), self.value.clone())]);
+        let sections = Dict::from([(self.section.clone(), entries.into())]);
+        Ok(Map::from([(Profile::Default, sections)]))
+    }
+}
+
+/// What is a setting: the tree of the defaults.
+struct Known(Mapping);
+
+impl Known {
+    fn read_file(&self, path: &Path, given: &mut Vec<Given>) -> Result<(), SettingsError> {
         let malformed = |reason: String| SettingsError::Malformed {
             path: path.to_owned(),
             reason,
@@ -147,7 +184,7 @@ impl Layers {
                 Value::Mapping(entries) => entries,
                 _ => return Err(malformed(format!("{section} is not a section of settings"))),
             };
-            if !self.defaults.contains_key(section.as_str()) {
+            if !self.0.contains_key(section.as_str()) {
                 let origin = format!("{section} (in {})", path.display());
                 return Err(self.unknown(origin, &section));
             }
@@ -163,15 +200,16 @@ impl Layers {
                     Value::String(text) => text,
                     _ => return Err(malformed(format!("{key} is not a single value"))),
                 };
-                self.put(&key, &origin, &text)?;
+                given.push(self.read(&key, path.display().to_string(), &text)?);
             }
         }
         Ok(())
     }
 
-    fn put_environment(
-        &mut self,
+    fn read_environment(
+        &self,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
+        given: &mut Vec<Given>,
     ) -> Result<(), SettingsError> {
         let mut found = Vec::new();
         for (variable, value) in environment {
@@ -196,45 +234,47 @@ impl Layers {
                 origin: variable.clone(),
                 reason: "is not UTF-8".to_owned(),
             })?;
-            self.put(&key, &variable, &text)?;
+            given.push(self.read(&key, variable, &text)?);
         }
         Ok(())
     }
 
-    /// Puts one value in, read as its default says, and makes sure that it fits.
-    fn put(&mut self, key: &str, origin: &str, text: &str) -> Result<(), SettingsError> {
-        let (section, name, default) = self.find(key, origin)?;
-        let invalid = |reason: String| SettingsError::Invalid {
-            key: key.to_owned(),
-            origin: origin.to_owned(),
-            reason,
-        };
-        let value = read(default, text).map_err(invalid)?;
-        if let Some(entries) = self.tree.get_mut(&section).and_then(Value::as_mapping_mut) {
-            entries.insert(Value::from(name), value);
+    /// One value, read as its default says.
+    fn read(&self, key: &str, origin: String, text: &str) -> Result<Given, SettingsError> {
+        let (section, name, default) = self.find(key, &origin)?;
+        match read(default, text) {
+            Ok(value) => Ok(Given {
+                section: section.to_owned(),
+                name: name.to_owned(),
+                origin,
+                value,
+            }),
+            Err(reason) => Err(SettingsError::Invalid {
+                key: key.to_owned(),
+                origin,
+                reason,
+            }),
         }
-        self.fits().map_err(|error| invalid(error.to_string()))?;
-        self.given.insert(key.to_owned());
-        Ok(())
     }
 
     /// Section, name and default of a setting.
-    fn find(&self, key: &str, origin: &str) -> Result<(String, String, &Value), SettingsError> {
+    fn find<'k>(
+        &self,
+        key: &'k str,
+        origin: &str,
+    ) -> Result<(&'k str, &'k str, &Value), SettingsError> {
         let (section, name) = key.split_once('.').unwrap_or((key, ""));
-        match self
-            .defaults
-            .get(section)
-            .and_then(|entries| entries.get(name))
-        {
-            Some(default) => Ok((section.to_owned(), name.to_owned(), default)),
+        let default = self.0.get(section).and_then(|entries| entries.get(name));
+        match default {
+            Some(default) => Ok((section, name, default)),
             None => Err(self.unknown(origin.to_owned(), section)),
         }
     }
 
     fn unknown(&self, origin: String, section: &str) -> SettingsError {
-        let (what, tree) = match self.defaults.get(section).and_then(Value::as_mapping) {
+        let (what, tree) = match self.0.get(section).and_then(Value::as_mapping) {
             Some(entries) => (format!("{section} has"), entries),
-            None => ("the sections are".to_owned(), &self.defaults),
+            None => ("the sections are".to_owned(), &self.0),
         };
         let names: Vec<&str> = tree.keys().filter_map(Value::as_str).collect();
         SettingsError::Unknown {
@@ -242,35 +282,23 @@ impl Layers {
             known: format!("{what} {}", names.join(", ")),
         }
     }
-
-    fn fits(&self) -> Result<Settings, serde_yaml_ng::Error> {
-        Settings::deserialize(Value::Mapping(self.tree.clone()))
-    }
-
-    fn finish(&self) -> Result<Settings, SettingsError> {
-        let mut settings = self
-            .fits()
-            .map_err(|error| SettingsError::Refused(error.to_string()))?;
-        settings.server.host_given = self.given.contains("server.host");
-        Ok(settings)
-    }
 }
 
 /// Reads a text as the kind of value that the default is. No default: text, or none if empty.
-fn read(default: &Value, text: &str) -> Result<Value, String> {
+fn read(default: &Value, text: &str) -> Result<figment::value::Value, String> {
     match default {
         Value::Bool(_) => match text {
-            "true" => Ok(Value::from(true)),
-            "false" => Ok(Value::from(false)),
+            "true" => Ok(true.into()),
+            "false" => Ok(false.into()),
             _ => Err(format!("{text:?} is neither true nor false")),
         },
         Value::Number(_) => text
             .parse::<i64>()
-            .map(Value::from)
+            .map(Into::into)
             .map_err(|_| format!("{text:?} is not a whole number that fits")),
-        Value::Null if text.is_empty() => Ok(Value::Null),
+        Value::Null if text.is_empty() => Ok(figment::value::Empty::None.into()),
         _ if text.is_empty() => Err("is empty".to_owned()),
-        _ => Ok(Value::from(text)),
+        _ => Ok(text.into()),
     }
 }
 

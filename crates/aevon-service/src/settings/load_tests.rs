@@ -137,7 +137,7 @@ fn a_value_that_does_not_fit_is_named_with_where_it_came_from() {
         (
             "AEVON_AUTH__MODE",
             "off",
-            "unknown variant `off`, expected `api_key` or `disabled`",
+            "\"off\" is not one of api_key, disabled",
         ),
         (
             "AEVON_SHUTDOWN__GRACE",
