@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test check fmt lint docs build bench flights clean cargo
+.PHONY: help run test check fmt lint docs reference build bench flights clean cargo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: cargo
 
 docs: cargo
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+reference: cargo ## write docs/settings.md anew
+	@$(CARGO) run -q -p aevon -- settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
 build: cargo ## build the release programs
 	@$(CARGO) build --release --workspace --bins

@@ -17,7 +17,7 @@ mod reference;
 mod value;
 
 pub use load::SettingsError;
-pub use reference::{Reference, environment_help, reference};
+pub use reference::{Reference, environment_help, markdown_reference, reference};
 pub use value::{HumanDuration, Secret};
 
 /// All settings, by section.

@@ -157,7 +157,11 @@ async fn serve(
                 prepared.context("the system did not come up in time")??;
             }
         }
-        println!("{}", sample::what_to_try(&base));
+        println!("\nAevon is up at {base}; its rules: curl -s '{base}/v1/rules'");
+        if with_sample {
+            println!("{}", sample::what_to_try(&base));
+        }
+        println!("Ctrl-C stops everything; the data stays for the next run.");
         tokio::select! {
             () = aggregator.sweep(shutdown) => {}
             () = ingest.watch(readiness.clone()) => {}

@@ -9,7 +9,7 @@
 )]
 
 use aevon_schema::{Database, DatabaseOptions, migrate, rules};
-use aevon_service::settings::Settings;
+use aevon_service::settings::{Settings, markdown_reference};
 use aevon_service::{cli, telemetry};
 use aggregator_svc::rule_files;
 use anyhow::Context;
@@ -44,6 +44,8 @@ enum Command {
         #[command(subcommand)]
         command: RulesCommand,
     },
+    /// Prints every setting with its default, as a document
+    Settings,
     /// Runs the whole system here: Postgres, the three services, sample rules and data
     Dev(dev::DevArgs),
 }
@@ -91,6 +93,10 @@ fn run(command: Command) -> anyhow::Result<()> {
                 command: RulesCommand::Apply { dir },
             } => apply_rules(&settings, &dir).await,
             Command::Dev(args) => dev::run(settings, args).await,
+            Command::Settings => {
+                print!("{}", markdown_reference());
+                Ok(())
+            }
         }
     })
 }

@@ -148,6 +148,37 @@ pub fn environment_help() -> String {
     help
 }
 
+/// The settings as a document.
+#[must_use]
+pub fn markdown_reference() -> String {
+    let mut document = String::from(
+        "# Settings\n\n\
+         Written by `make reference`; a test holds it to the programs.\n\n\
+         Every program takes every setting and ignores those that it has no use for, so that one \
+         file and one environment serve all of them; any other name is an error. Defaults < file \
+         (`--config FILE`, YAML) < environment < `--set section.key=value`. `--check-config` \
+         checks, `--print-config` shows the result without secrets.\n\n\
+         | key | variable | default | meaning |\n|---|---|---|---|\n",
+    );
+    for setting in reference() {
+        let Reference {
+            key,
+            variable,
+            default,
+            meaning,
+        } = setting;
+        let default = if default.is_empty() {
+            "none".to_owned()
+        } else {
+            format!("`{default}`")
+        };
+        document.push_str(&format!(
+            "| `{key}` | `{variable}` | {default} | {meaning} |\n"
+        ));
+    }
+    document
+}
+
 fn written(default: &Value) -> String {
     match default {
         Value::Bool(flag) => flag.to_string(),
@@ -166,6 +197,12 @@ mod tests {
         let settings: Vec<String> = reference().into_iter().map(|setting| setting.key).collect();
         let meanings: Vec<&str> = MEANINGS.iter().map(|(key, _)| *key).collect();
         assert_eq!(settings, meanings);
+    }
+
+    #[test]
+    fn the_document_is_current() {
+        let written = include_str!("../../../../docs/settings.md");
+        assert!(written == markdown_reference(), "run `make reference`");
     }
 
     #[test]

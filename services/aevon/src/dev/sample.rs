@@ -82,11 +82,11 @@ fn event(user: &str, at: Timestamp, event_type: &str, data: Value) -> Value {
     })
 }
 
-/// What to print once everything is up.
+/// What to print once everything is up, about the sample.
 pub(crate) fn what_to_try(base: &str) -> String {
     format!(
         r#"
-Aevon is up at {base}. Three things to try:
+Three things to try:
 
   # 1. What does the log add up to for one user?
   curl -s '{base}/v1/state/acme/user_ada'
@@ -95,9 +95,7 @@ Aevon is up at {base}. Three things to try:
   curl -s '{base}/v1/events' -H 'content-type: application/json' -d '{{"tenant_id":"acme","principal_id":"user_ada","id":"my-first","type":"model.call","occurred_at":"{now}","data":{{"tokens":1234}}}}'
 
   # 3. Back in time: tokens by the hour, up to the beginning of today.
-  curl -s '{base}/v1/state/acme/user_ada?rule=tokens_used&granularity=1h&end={today}'
-
-Ctrl-C stops everything; the data stays for the next run, `make clean` removes it."#,
+  curl -s '{base}/v1/state/acme/user_ada?rule=tokens_used&granularity=1h&end={today}'"#,
         now = second(Timestamp::now()),
         today = second(start_of_today()),
     )
