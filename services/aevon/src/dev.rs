@@ -161,7 +161,7 @@ async fn serve(
         if with_sample {
             println!("{}", sample::what_to_try(&base));
         }
-        println!("Ctrl-C stops everything; the data stays for the next run.");
+        println!("\nCtrl-C stops everything; the data stays for the next run.");
         tokio::select! {
             () = aggregator.sweep(shutdown) => {}
             () = ingest.watch(readiness.clone()) => {}
