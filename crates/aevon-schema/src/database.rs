@@ -157,11 +157,13 @@ async fn open(options: &DatabaseOptions) -> Result<Connection, StoreError> {
     let mut pg = AsyncPgConnection::try_from_client_and_connection(client, driver).await?;
     // Every hot statement is served by an index, order included. While a table is too small for
     // the planner to see why, a plan made then could be kept and meet a table that has grown.
+    // Generic plans: planning anew for each array of parameters costs more than running it.
     pg.batch_execute(&format!(
         "SET application_name = '{}'; SET statement_timeout = {}; SET lock_timeout = {}; \
          SET idle_in_transaction_session_timeout = {}; SET tcp_user_timeout = 10000; \
          SET synchronous_commit = on; SET jit = off; SET enable_seqscan = off; \
-         SET enable_bitmapscan = off; SET enable_sort = off; SET max_parallel_workers_per_gather = 0",
+         SET enable_bitmapscan = off; SET enable_sort = off; SET max_parallel_workers_per_gather = 0; \
+         SET plan_cache_mode = force_generic_plan",
         options.application_name,
         options.statement_timeout.as_millis(),
         LOCK_TIMEOUT.as_millis(),

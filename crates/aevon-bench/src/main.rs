@@ -1,0 +1,32 @@
+//! `aevon-bench`: measures writing, sweeping and reading beside what Postgres alone does with the
+//! same rows, on a durable Postgres of its own. Prints Markdown; fails when a check does.
+
+mod bench;
+mod cli;
+mod figures;
+mod http;
+mod limits;
+mod load;
+mod log;
+mod peers;
+mod pgbench;
+mod process;
+mod read;
+mod report;
+mod rig;
+mod run;
+mod service;
+mod sizes;
+mod sweep;
+mod sweep_limit;
+mod tally;
+mod workload;
+mod write;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    cli::run(cli::Arguments::parse()).await
+}

@@ -1,0 +1,223 @@
+//! The limit of reads: the statements of the state read under `pgbench`, one pipeline a read, as
+//! the service sends them.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use aevon_core::identity::partition_of;
+use aevon_core::state::{Granularity, Plan, Range};
+use aevon_core::time::{Grain, Timestamp};
+use anyhow::{Context, Result, ensure};
+use tokio::time::timeout;
+
+use crate::tally::Tally;
+use crate::workload::{TENANT, principal_name, rfc3339};
+
+const HEAD: &str = include_str!("../../aevon-schema/src/sql/state_head.sql");
+const RULES: &str = include_str!("../../aevon-schema/src/sql/state_rules.sql");
+const BUCKETS: &str = include_str!("../../aevon-schema/src/sql/state_buckets.sql");
+const RAW: &str = include_str!("../../aevon-schema/src/sql/state_raw.sql");
+
+/// What every connection of the services has.
+const SESSION: &str = "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off \
+                       -c enable_sort=off -c max_parallel_workers_per_gather=0";
+/// Over the seconds that were asked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program.
+#[derive(Debug)]
+pub(crate) struct Pgbench(PathBuf);
+
+/// One read: a rule of a principal over a range.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) rule: &'static str,
+    pub(crate) principal: u32,
+    pub(crate) start_us: i64,
+    pub(crate) end_us: i64,
+}
+
+impl Pgbench {
+    /// Beside Postgres's own programs, or on the path.
+    pub(crate) fn find(postgres_bin: &Path) -> Option<Self> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(postgres_bin.to_owned()).chain(env::split_paths(&path));
+        folders
+            .map(|folder| folder.join("pgbench"))
+            .find(|program| program.is_file())
+            .map(Self)
+    }
+
+    /// Runs the statements of these reads, in any order; latencies, and reads a second.
+    pub(crate) async fn run(
+        &self,
+        url: &str,
+        asks: &[Ask],
+        partitions: i32,
+        connections: u64,
+        seconds: u64,
+    ) -> Result<(Tally, f64)> {
+        let folder = tempfile::Builder::new()
+            .prefix("aevon-pgbench-")
+            .tempdir()?;
+        let mut command = tokio::process::Command::new(&self.0);
+        command.args([
+            "-n",
+            "-M",
+            "prepared",
+            "-l",
+            "-j",
+            &connections.min(2).to_string(),
+        ]);
+        command.args(["-c", &connections.to_string(), "-T", &seconds.to_string()]);
+        for (at, ask) in asks.iter().enumerate() {
+            let file = folder.path().join(format!("read-{at}.sql"));
+            fs::write(&file, script(ask, partitions))?;
+            command.arg("-f").arg(file);
+        }
+        command
+            .current_dir(folder.path())
+            .env("PGOPTIONS", SESSION)
+            .env_remove("PGDATABASE");
+        let running = command
+            .arg(url)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let bound = Duration::from_secs(seconds) + PATIENCE;
+        let output = timeout(bound, running)
+            .await
+            .context("pgbench did not end")??;
+        let (said, errors) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        ensure!(output.status.success(), "pgbench: {}", errors.trim());
+        let rate = said.lines().find_map(|line| line.strip_prefix("tps = "));
+        let rate = rate.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        let rate = rate.with_context(|| format!("pgbench does not say its tps: {said}"))?;
+        let mut tally = Tally::default();
+        for entry in fs::read_dir(folder.path())? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "sql") {
+                add_log(&mut tally, &fs::read_to_string(path)?);
+            }
+        }
+        Ok((tally, rate))
+    }
+}
+
+/// Adds what a log of pgbench says: the third number of a line is the latency in µs.
+fn add_log(tally: &mut Tally, log: &str) {
+    let latency = |line: &str| line.split(' ').nth(2)?.parse().ok();
+    log.lines()
+        .filter_map(latency)
+        .for_each(|us| tally.add(Duration::from_micros(us)));
+}
+
+/// The statements of a read, with its parameters in their places.
+fn script(ask: &Ask, partitions: i32) -> String {
+    let at = Timestamp::from_micros;
+    let range = Range {
+        start: Some(at(ask.start_us)),
+        end: Some(at(ask.end_us)),
+    };
+    let plan = Plan::new(range, Granularity::Total);
+    let principal = principal_name(ask.principal);
+    let text = |text: &str| format!("'{text}'::text");
+    let instant = |at: Option<Timestamp>| at.map_or(String::new(), |at| rfc3339(at.as_micros()));
+    let instants = |list: Vec<String>| format!("'{{{}}}'::timestamptz[]", list.join(","));
+    let selected = [
+        format!("{}::int", partition_of(TENANT, &principal, partitions)),
+        "false".to_owned(),
+        format!("'{{{}}}'::text[]", ask.rule),
+        "'{}'::text[]".to_owned(),
+        "'{}'::int[]".to_owned(),
+    ];
+    let (tenant, principal) = (text(TENANT), text(&principal));
+
+    let grains: Vec<String> = plan
+        .buckets
+        .iter()
+        .map(|(g, _)| g.minutes().to_string())
+        .collect();
+    let buckets = [
+        format!("'{{{}}}'::smallint[]", grains.join(",")),
+        instants(
+            plan.buckets
+                .iter()
+                .map(|(_, range)| instant(range.start))
+                .collect(),
+        ),
+        instants(
+            plan.buckets
+                .iter()
+                .map(|(_, range)| instant(range.end))
+                .collect(),
+        ),
+        tenant.clone(),
+        principal.clone(),
+    ];
+    let minute = |edge: &Range| instant(edge.start.map(|at| Grain::Minute.floor(at)));
+    let raw = [
+        tenant,
+        principal,
+        instants(plan.edges.iter().map(minute).collect()),
+        instants(plan.edges.iter().map(|edge| instant(edge.start)).collect()),
+        instants(plan.edges.iter().map(|edge| instant(edge.end)).collect()),
+        format!("'{}'::timestamptz", instant(range.start)),
+        format!("'{}'::timestamptz", instant(range.end)),
+    ];
+    let statements = [
+        "\\startpipeline\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),
+        put(HEAD, &selected),
+        put(RULES, &selected),
+        put(BUCKETS, &[&selected[..], &buckets[..]].concat()),
+        put(RAW, &[&selected[..], &raw[..]].concat()),
+        "COMMIT;\n\\endpipeline\n".to_owned(),
+    ];
+    statements.join(";\n")
+}
+
+/// A statement with its parameters; the last first, as `$1` begins `$10`.
+fn put(sql: &str, parameters: &[String]) -> String {
+    let places = parameters.iter().enumerate().rev();
+    let put =
+        |sql: String, (at, text): (usize, &String)| sql.replace(&format!("${}", at + 1), text);
+    places.fold(sql.trim_end().to_owned(), put)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_stand_in_their_places() {
+        let letters: Vec<String> = ('a'..='k').map(String::from).collect();
+        assert_eq!(put("$1 $11 $2\n", &letters), "a k b");
+        let hour = 3_600_000_000;
+        let ask = Ask {
+            rule: "tokens",
+            principal: 1,
+            start_us: 7,
+            end_us: 96 * hour,
+        };
+        let script = script(&ask, 16);
+        assert!(!script.contains('$'), "{script}");
+        assert!(script.contains("'{1440,60,1}'::smallint[]"), "{script}");
+    }
+
+    #[test]
+    fn latencies_are_read_from_a_log() {
+        let mut tally = Tally::default();
+        add_log(
+            &mut tally,
+            "0 1 1500 0 1700000000 123\n0 2 500 0 1700000000 456\n",
+        );
+        assert_eq!(tally.percentile(50), 0.5);
+        assert_eq!(tally.percentile(99), 1.5);
+    }
+}

@@ -1,0 +1,272 @@
+//! `read`: state over HTTP, beside the same statements under pgbench, and with a long tail that is
+//! not swept.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use crate::bench::Bench;
+use crate::http::{Connection, get};
+use crate::load;
+use crate::log::fill;
+use crate::pgbench::{Ask, Pgbench};
+use crate::report::{Section, ms, percent, thousands, times};
+use crate::rig::connect;
+use crate::service::PROJECTION;
+use crate::sweep::sweep_all;
+use crate::workload::{
+    HOUR_US, MODEL_CALL, PRINCIPALS, TENANT, TYPES, mix, principal_name, rfc3339,
+};
+
+const DAY_US: i64 = 24 * HOUR_US;
+const SPANS: [(&str, i64); 4] = [
+    ("1 h", HOUR_US),
+    ("1 d", DAY_US),
+    ("30 d", 30 * DAY_US),
+    ("1 y", 365 * DAY_US),
+];
+/// The span for reads a second, and under a tail.
+const USUAL_SPAN_US: i64 = 30 * DAY_US;
+const CONNECTIONS: u64 = 8;
+/// Different requests of a measurement.
+const ASKS: u64 = 64;
+/// Of these, those that pgbench repeats.
+const PGBENCH_ASKS: usize = 8;
+const TAIL_EVENTS: u64 = 500_000;
+const RULE: &str = "tokens";
+const COLUMNS: [&str; 5] = ["what", "reads/s", "p50 ms", "p99 ms", "beside"];
+
+/// Reads of a year of hours, and of principals with a tail.
+pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
+    let name = "bench_read";
+    let url = bench.filled(name).await?;
+    eprintln!("sweeping before the reads");
+    sweep_all(bench, &url).await?;
+    let client = connect(&url).await?;
+    client.batch_execute("VACUUM (ANALYZE)").await?;
+    let mut reads = Reads {
+        bench,
+        pgbench: Pgbench::find(bench.rig.postgres_bin()),
+        port: 0,
+        url,
+        client,
+        section: Section::new("Reads of state", &COLUMNS),
+    };
+    {
+        let service = bench.rig.service(PROJECTION, &reads.url).await?;
+        reads.port = service.port();
+        reads.spans().await?;
+    }
+    tail(&mut reads).await?;
+    let mut section = reads.section;
+    section.note(format!(
+        "{} events in the log before, of {} principals over a year, and of one that has an event \
+         each hour, which is read in the first rows; one rule; ranges begin and end within minutes",
+        thousands(bench.preload as f64),
+        thousands(PRINCIPALS.into())
+    ));
+    if reads.pgbench.is_none() {
+        section.note("the limit by pgbench is left out: there is no pgbench here");
+    }
+    drop(reads.client);
+    bench.rig.drop_database(name).await?;
+    Ok(section.print())
+}
+
+/// Ordinary principals with 500,000 events that are not swept, then swept.
+async fn tail(reads: &mut Reads<'_>) -> Result<()> {
+    let bench = reads.bench;
+    let shape = bench.last_hour(TAIL_EVENTS, PRINCIPALS);
+    fill(&reads.url, shape).await?;
+    let asks = asks(shape.end_us, USUAL_SPAN_US, any_principal);
+    let mut answers = Vec::new();
+    let mut rows = Vec::new();
+    for what in ["not swept", "swept"] {
+        if what == "swept" {
+            sweep_all(bench, &reads.url).await?;
+            reads.client.batch_execute("VACUUM (ANALYZE)").await?;
+        }
+        let service = bench.rig.service(PROJECTION, &reads.url).await?;
+        reads.port = service.port();
+        let what = format!("30 d of any principal, 500,000 events {what}");
+        rows.push((what.clone(), reads.http(&what, &asks, 1).await?));
+        answers.push(reads.check(&what, &asks).await?);
+    }
+    let swept = rows.last().map_or(0.0, |(_, found)| found.p50);
+    for (what, found) in rows {
+        let beside = if found.p50 == swept {
+            String::new()
+        } else {
+            times(found.p50, swept)
+        };
+        reads.section.row(found.cells(&what, beside));
+    }
+    let same = answers[0]
+        .iter()
+        .zip(&answers[1])
+        .filter(|(before, after)| before == after);
+    let (same, all) = (same.count(), answers[1].len());
+    reads
+        .section
+        .check("answers that the sweep left as they were", same, all);
+    Ok(())
+}
+
+/// A principal of an ask by its number.
+pub(crate) fn any_principal(n: u64) -> u32 {
+    u32::try_from(mix(n) % u64::from(PRINCIPALS)).unwrap_or(0)
+}
+
+/// Ranges that end within the hour before `until_us`.
+pub(crate) fn asks(until_us: i64, span_us: i64, principal: impl Fn(u64) -> u32) -> Vec<Ask> {
+    let ask = |n| {
+        let before = i64::try_from(mix(n) % 3_600_000_000).unwrap_or(0);
+        let end_us = until_us - before;
+        Ask {
+            rule: RULE,
+            principal: principal(n),
+            start_us: end_us - span_us,
+            end_us,
+        }
+    };
+    (0..ASKS).map(ask).collect()
+}
+
+/// The request of an ask.
+pub(crate) fn request(ask: &Ask) -> Vec<u8> {
+    let principal = principal_name(ask.principal);
+    let (start, end) = (rfc3339(ask.start_us), rfc3339(ask.end_us));
+    let rule = ask.rule;
+    get(&format!(
+        "/v1/state/{TENANT}/{principal}?rule={rule}&start={start}&end={end}"
+    ))
+}
+
+struct Found {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+}
+
+impl Found {
+    fn cells(&self, what: &str, beside: String) -> [String; 5] {
+        [
+            what.to_owned(),
+            thousands(self.rate),
+            ms(self.p50),
+            ms(self.p99),
+            beside,
+        ]
+    }
+}
+
+struct Reads<'a> {
+    bench: &'a Bench,
+    pgbench: Option<Pgbench>,
+    port: u16,
+    url: String,
+    client: Client,
+    section: Section,
+}
+
+impl Reads<'_> {
+    /// The principal with an event each hour.
+    async fn spans(&mut self) -> Result<()> {
+        let until_us = self.bench.base_shape().end_us;
+        for (span, span_us) in SPANS {
+            let asks = asks(until_us, span_us, |_| PRINCIPALS);
+            let limit = self.limit(span, &asks, 1).await?;
+            let found = self.http(span, &asks, 1).await?;
+            let beside = limit.map(|limit| format!("p50 {}", times(found.p50, limit.p50)));
+            let cells = found.cells(&format!("HTTP, {span}"), beside.unwrap_or_default());
+            self.section.row(cells);
+            self.check(span, &asks).await?;
+        }
+        let asks = asks(until_us, USUAL_SPAN_US, |_| PRINCIPALS);
+        let what = format!("30 d, {CONNECTIONS} connections");
+        let limit = self.limit(&what, &asks, CONNECTIONS).await?;
+        let found = self.http(&what, &asks, CONNECTIONS).await?;
+        let beside = limit.map_or(String::new(), |limit| percent(found.rate, limit.rate));
+        self.section
+            .row(found.cells(&format!("HTTP, {what}"), beside));
+        Ok(())
+    }
+
+    /// By pgbench, where there is one.
+    async fn limit(&mut self, what: &str, asks: &[Ask], connections: u64) -> Result<Option<Found>> {
+        let Some(pgbench) = &self.pgbench else {
+            return Ok(None);
+        };
+        eprintln!("pgbench: {what}, {} s", self.bench.seconds);
+        let row = self
+            .client
+            .query_one("SELECT count(*)::int FROM partitions", &[])
+            .await?;
+        let asks = &asks[..PGBENCH_ASKS];
+        let (mut tally, rate) = pgbench
+            .run(&self.url, asks, row.get(0), connections, self.bench.seconds)
+            .await?;
+        let found = Found {
+            rate,
+            p50: tally.percentile(50),
+            p99: tally.percentile(99),
+        };
+        self.section
+            .row(found.cells(&format!("limit: pgbench, {what}"), String::new()));
+        Ok(Some(found))
+    }
+
+    async fn http(&mut self, what: &str, asks: &[Ask], connections: u64) -> Result<Found> {
+        eprintln!("HTTP: {what}, {} s", self.bench.seconds);
+        let requests: Vec<_> = asks.iter().map(request).collect();
+        let (mut load, window) =
+            load::read(self.port, connections, &requests, self.bench.seconds).await?;
+        let answered = load.tally.done_in_all;
+        self.section
+            .check(&format!("{what}: answers 200"), answered, load.sent());
+        Ok(Found {
+            rate: load.tally.per_second(&window),
+            p50: load.tally.percentile(50),
+            p99: load.tally.percentile(99),
+        })
+    }
+
+    /// Compares each answer with the raw log; the answers.
+    async fn check(&mut self, what: &str, asks: &[Ask]) -> Result<Vec<String>> {
+        let mut connection = Connection::open(self.port).await?;
+        let query = "SELECT concat(count(*), ' events, ', \
+                     coalesce(sum((e.data ->> 'tokens')::int), 0), ' tokens') \
+                     FROM events e JOIN principals q USING (principal_no) \
+                     WHERE q.tenant_id = $1 AND q.principal_id = $2 AND e.type = $3 \
+                     AND e.occurred_at >= $4::text::timestamptz \
+                     AND e.occurred_at < $5::text::timestamptz";
+        let statement = self.client.prepare(query).await?;
+        let (mut answers, mut right) = (Vec::new(), 0);
+        for ask in asks {
+            connection.send(&request(ask)).await?;
+            let answer = answer(connection.body())?;
+            let (start, end) = (rfc3339(ask.start_us), rfc3339(ask.end_us));
+            let (principal, kind) = (principal_name(ask.principal), TYPES[MODEL_CALL]);
+            let row = self
+                .client
+                .query_one(&statement, &[&TENANT, &principal, &kind, &start, &end])
+                .await?;
+            right += usize::from(answer == row.get::<_, &str>(0));
+            answers.push(answer);
+        }
+        self.section.check(
+            &format!("{what}: answers that equal the log"),
+            right,
+            asks.len(),
+        );
+        Ok(answers)
+    }
+}
+
+/// `7 events, 123 tokens` of an answer for one rule.
+fn answer(body: &[u8]) -> Result<String> {
+    let body: Value = serde_json::from_slice(body).context("an answer is no JSON")?;
+    let value = &body["states"][0]["values"][0];
+    let sum = value["value"].as_str().unwrap_or("no");
+    Ok(format!("{} events, {sum} tokens", value["event_count"]))
+}
