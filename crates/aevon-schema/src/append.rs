@@ -251,6 +251,16 @@ struct Outcome {
     learned: Vec<(String, Number)>,
 }
 
+/// What the first round trip brought.
+struct Opened {
+    /// Of each partition.
+    erasures: FxHashMap<i32, i64>,
+    heads: FxHashMap<i32, Head>,
+    standing: Standing,
+    /// Numbers of principals that the cache did not have.
+    found: Vec<principals::Numbered>,
+}
+
 /// One group's transaction.
 struct Transaction<'a> {
     pg: &'a AsyncPgConnection,
@@ -264,22 +274,16 @@ impl Transaction<'_> {
         let mut partitions: Vec<i32> = places.iter().map(|place| place.partition).collect();
         partitions.sort_unstable();
         partitions.dedup();
-        let (erasures, heads, mut standing) = self.open(group, places, &partitions).await?;
-
-        // What is cached holds while its partition has seen no erasure since.
-        let mut numbers: Vec<Option<i64>> = places
-            .iter()
-            .map(|place| {
-                let current = erasures.get(&place.partition);
-                place
-                    .number
-                    .filter(|n| Some(&n.erasures) == current)
-                    .map(|n| n.principal_no)
-            })
-            .collect();
-        let learned = self
-            .resolve(group, places, &partitions, &mut numbers, &mut standing)
+        let mut opened = self.open(group, places, &partitions).await?;
+        let (numbers, learned) = self
+            .resolve(group, places, &partitions, &mut opened)
             .await?;
+        let Opened {
+            erasures,
+            heads,
+            standing,
+            ..
+        } = opened;
 
         let placed: Vec<Placed<'_>> = group
             .iter()
@@ -318,110 +322,119 @@ impl Transaction<'_> {
         Ok(Outcome { verdicts, learned })
     }
 
-    /// First round trip: begin, lock, and read what the verdicts depend on.
+    /// First round trip: begin, lock, and read what the verdicts depend on. Statements behind the
+    /// lock may be sent in any order; the lock itself must have been prepared, see `warm`.
     async fn open(
         &self,
         group: &[&NewEvent],
         places: &[Place],
         partitions: &[i32],
-    ) -> Result<(FxHashMap<i32, i64>, FxHashMap<i32, Head>, Standing), StoreError> {
-        let mut identities = events::Identities::default();
+    ) -> Result<Opened, StoreError> {
+        let (pg, warm) = (self.pg, self.warm);
+        let mut numbered = events::Identities::default();
+        let mut named = events::NamedIdentities::default();
+        let mut unknown = principals::Unknown::default();
         for (event, place) in group.iter().zip(places) {
-            if let Some(number) = place.number {
-                identities.push(&event.event_id, number.principal_no, place.partition);
+            match place.number {
+                Some(number) => {
+                    numbered.push(&event.event_id, number.principal_no, place.partition);
+                }
+                None => {
+                    named.push(event, place.partition);
+                    unknown.push(&event.tenant_id, &event.principal_id, place.partition);
+                }
             }
         }
-        let mut begin_on = self.pg;
-        let begin = Sent::new(
-            begin_on.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-            self.warm,
-        )
-        .await;
-        let locked = Sent::new(partitions::lock(self.pg, partitions), self.warm).await;
-        let heads = Sent::new(events::heads(self.pg, partitions, self.clock), self.warm).await;
-        let standing = Sent::new(
-            events::standing(self.pg, partitions, &identities),
-            self.warm,
-        )
-        .await;
+        let mut begin_on = pg;
+        let begin = begin_on.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
+        let begin = Sent::new(begin, warm).await;
+        let locked = Sent::new(partitions::lock(pg, partitions), warm).await;
+        let heads = Sent::new(events::heads(pg, partitions, self.clock), warm).await;
+        let standing = Sent::new(events::standing(pg, partitions, &numbered), warm).await;
+        let found = Sent::new(principals::find(pg, partitions, &unknown), warm).await;
+        let also = Sent::new(events::standing_named(pg, partitions, &named), warm).await;
         begin.answer().await?;
         let locked = locked.answer().await?;
         if locked.len() != partitions.len() {
             return Err(StoreError::Corrupt("a partition has no row".to_owned()));
         }
-        Ok((
-            locked.into_iter().collect(),
-            heads.answer().await?,
-            standing.answer().await?,
-        ))
+        let heads = heads.answer().await?;
+        let mut standing = standing.answer().await?;
+        let found = found.answer().await?;
+        standing.extend(also.answer().await?);
+        Ok(Opened {
+            erasures: locked.into_iter().collect(),
+            heads,
+            standing,
+            found,
+        })
     }
 
-    /// Finds or gives the numbers that the cache did not have, and reads what stands under them.
-    /// Round trips are made only where there is something to learn.
+    /// The number of each event's principal, and what the cache may learn once the transaction has
+    /// committed. Round trips are made only for principals that have no number yet, and for those
+    /// that were cached before an erasure.
     async fn resolve(
         &self,
         group: &[&NewEvent],
         places: &[Place],
         partitions: &[i32],
-        numbers: &mut [Option<i64>],
-        standing: &mut Standing,
-    ) -> Result<Vec<(String, i32, i64)>, StoreError> {
-        let mut unknown = principals::Unknown::default();
-        let mut known: FxHashMap<(&str, &str), Option<i64>> = FxHashMap::default();
-        for ((event, place), number) in group.iter().zip(places).zip(numbers.iter()) {
-            let identity = (event.tenant_id.as_str(), event.principal_id.as_str());
-            if number.is_none() && known.insert(identity, None).is_none() {
-                unknown.push(identity.0, identity.1, place.partition);
+        opened: &mut Opened,
+    ) -> Result<(Vec<Option<i64>>, Vec<(String, i32, i64)>), StoreError> {
+        let is_current = |place: &Place, number: &Number| {
+            opened.erasures.get(&place.partition) == Some(&number.erasures)
+        };
+        let mut numbers: Vec<Option<i64>> = places
+            .iter()
+            .map(|place| place.number.filter(|n| is_current(place, n)))
+            .map(|number| number.map(|n| n.principal_no))
+            .collect();
+        if numbers.iter().all(Option::is_some) {
+            return Ok((numbers, Vec::new()));
+        }
+        let mut named = events::NamedIdentities::default();
+        let (mut stale, mut unknown) =
+            <(principals::Unknown<'_>, principals::Unknown<'_>)>::default();
+        for ((event, place), number) in group.iter().zip(places).zip(&numbers) {
+            if number.is_none() {
+                unknown.push(&event.tenant_id, &event.principal_id, place.partition);
+                if place.number.is_some() {
+                    stale.push(&event.tenant_id, &event.principal_id, place.partition);
+                    named.push(event, place.partition);
+                }
             }
         }
-        if unknown.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = principals::find(self.pg, partitions, &unknown).await?;
-        for (tenant_id, principal_id, number) in &found {
-            known.insert((tenant_id, principal_id), Some(*number));
+        opened
+            .found
+            .extend(principals::find(self.pg, partitions, &stale).await?);
+        let standing = events::standing_named(self.pg, partitions, &named).await?;
+        opened.standing.extend(standing);
+
+        let mut known: FxHashMap<(&str, &str), i64> = FxHashMap::default();
+        for (tenant_id, principal_id, number) in &opened.found {
+            known.insert((tenant_id, principal_id), *number);
         }
         let mut missing = principals::Unknown::default();
         for (tenant_id, principal_id, partition) in unknown.iter() {
-            if known
-                .get(&(tenant_id, principal_id))
-                .copied()
-                .flatten()
-                .is_none()
-            {
+            if !known.contains_key(&(tenant_id, principal_id)) {
                 missing.push(tenant_id, principal_id, partition);
             }
         }
-        let mut identities = events::Identities::default();
-        for ((event, place), number) in group.iter().zip(places).zip(numbers.iter()) {
-            let identity = (event.tenant_id.as_str(), event.principal_id.as_str());
-            if let (None, Some(found)) = (number, known.get(&identity).copied().flatten()) {
-                identities.push(&event.event_id, found, place.partition);
-            }
-        }
-        let inserted = if missing.is_empty() {
-            Vec::new()
-        } else {
-            principals::insert(self.pg, partitions, &missing).await?
-        };
-        // Nothing stands under a number that was just given.
-        if !identities.is_empty() {
-            standing.extend(events::standing(self.pg, partitions, &identities).await?);
-        }
+        // Nothing stands under a number that is given only now.
+        let inserted = principals::insert(self.pg, partitions, &missing).await?;
         for (tenant_id, principal_id, number) in &inserted {
-            known.insert((tenant_id, principal_id), Some(*number));
+            known.insert((tenant_id, principal_id), *number);
         }
         for (event, number) in group.iter().zip(numbers.iter_mut()) {
             let identity = (event.tenant_id.as_str(), event.principal_id.as_str());
-            *number = number.or_else(|| known.get(&identity).copied().flatten());
+            *number = number.or_else(|| known.get(&identity).copied());
         }
         let learn = |(tenant_id, principal_id, partition): (&str, &str, i32)| {
-            let number = known.get(&(tenant_id, principal_id)).copied().flatten()?;
+            let number = known.get(&(tenant_id, principal_id)).copied()?;
             let mut key = String::new();
             write_key(&mut key, tenant_id, principal_id);
             Some((key, partition, number))
         };
-        Ok(unknown.iter().filter_map(learn).collect())
+        Ok((numbers, unknown.iter().filter_map(learn).collect()))
     }
 
     /// Second round trip: the accepted rows, and commit. False where there was nothing to commit.

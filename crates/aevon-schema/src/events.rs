@@ -39,7 +39,7 @@ pub(crate) async fn heads(
     Ok(rows.into_iter().map(head).collect())
 }
 
-/// The identities of a group's events, column by column.
+/// The identities of events whose principals' numbers are known, column by column.
 #[derive(Debug, Default)]
 pub(crate) struct Identities<'a> {
     event_ids: Vec<&'a str>,
@@ -54,14 +54,28 @@ impl<'a> Identities<'a> {
         self.principal_nos.push(principal_no);
         self.partitions.push(partition);
     }
+}
 
-    /// True while there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.event_ids.is_empty()
+/// The identities of events whose principals are known by name only, column by column.
+#[derive(Debug, Default)]
+pub(crate) struct NamedIdentities<'a> {
+    event_ids: Vec<&'a str>,
+    tenant_ids: Vec<&'a str>,
+    principal_ids: Vec<&'a str>,
+    partitions: Vec<i32>,
+}
+
+impl<'a> NamedIdentities<'a> {
+    /// Adds one.
+    pub(crate) fn push(&mut self, event: &'a NewEvent, partition: i32) {
+        self.event_ids.push(&event.event_id);
+        self.tenant_ids.push(&event.tenant_id);
+        self.principal_ids.push(&event.principal_id);
+        self.partitions.push(partition);
     }
 }
 
-type StandingRow = (
+type StandingColumns = (
     BigInt,
     Text,
     Integer,
@@ -73,45 +87,58 @@ type StandingRow = (
     Jsonb,
     Jsonb,
 );
+type StandingRow = (
+    i64,
+    String,
+    i32,
+    i64,
+    PgTimestamp,
+    String,
+    PgTimestamp,
+    i32,
+    JsonString,
+    JsonString,
+);
 
-/// What stands under these identities.
+/// What stands under these identities. No statement is sent where there are none.
 pub(crate) async fn standing(
     pg: &AsyncPgConnection,
     partitions: &[i32],
     identities: &Identities<'_>,
 ) -> QueryResult<Standing> {
+    if identities.event_ids.is_empty() {
+        return Ok(Standing::default());
+    }
     let query = diesel::sql_query(include_str!("sql/events_standing.sql"))
         .bind::<Array<Integer>, _>(partitions)
         .bind::<Array<Text>, _>(&identities.event_ids)
         .bind::<Array<BigInt>, _>(&identities.principal_nos)
         .bind::<Array<Integer>, _>(&identities.partitions);
-    #[expect(clippy::type_complexity, reason = "a row, by position")]
-    let rows: Vec<(
-        i64,
-        String,
-        i32,
-        i64,
-        PgTimestamp,
-        String,
-        PgTimestamp,
-        i32,
-        JsonString,
-        JsonString,
-    )> = Statement::<_, StandingRow>::new(query)
-        .load(&mut &*pg)
-        .await?;
-    let entry = |row: (
-        i64,
-        String,
-        i32,
-        i64,
-        PgTimestamp,
-        String,
-        PgTimestamp,
-        i32,
-        _,
-        _,
-    )| {
+    let query = Statement::<_, StandingColumns>::new(query);
+    Ok(stand(query.load(&mut &*pg).await?))
+}
+
+/// The same, for principals known by name.
+pub(crate) async fn standing_named(
+    pg: &AsyncPgConnection,
+    partitions: &[i32],
+    identities: &NamedIdentities<'_>,
+) -> QueryResult<Standing> {
+    if identities.event_ids.is_empty() {
+        return Ok(Standing::default());
+    }
+    let query = diesel::sql_query(include_str!("sql/events_standing_named.sql"))
+        .bind::<Array<Integer>, _>(partitions)
+        .bind::<Array<Text>, _>(&identities.event_ids)
+        .bind::<Array<Text>, _>(&identities.tenant_ids)
+        .bind::<Array<Text>, _>(&identities.principal_ids)
+        .bind::<Array<Integer>, _>(&identities.partitions);
+    let query = Statement::<_, StandingColumns>::new(query);
+    Ok(stand(query.load(&mut &*pg).await?))
+}
+
+fn stand(rows: Vec<StandingRow>) -> Standing {
+    let entry = |row: StandingRow| {
         let (principal_no, event_id, partition, seq, ingested_at, event_type, occurred_at, ..) =
             row;
         let (JsonString(data), JsonString(metadata)) = (row.8, row.9);
@@ -126,7 +153,7 @@ pub(crate) async fn standing(
         };
         ((principal_no, event_id), stored)
     };
-    Ok(rows.into_iter().map(entry).collect())
+    rows.into_iter().map(entry).collect()
 }
 
 /// The rows of one insert, column by column.

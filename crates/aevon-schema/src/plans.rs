@@ -38,7 +38,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 6] = [
+const GOLDEN: [Golden; 7] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -52,6 +52,17 @@ const GOLDEN: [Golden; 6] = [
         types: "int[], text[], bigint[], int[]",
         arguments: "'{1,2}', '{a,b}', '{1,2}', '{1,2}'",
         wanted: &[
+            "Index Scan using events_identity",
+            "(event_id = u.event_id) AND (ROW(principal_no",
+        ],
+    },
+    Golden {
+        name: "standing by name",
+        sql: include_str!("sql/events_standing_named.sql"),
+        types: "int[], text[], text[], text[], int[]",
+        arguments: "'{1,2}', '{a,b}', '{t,t}', '{a,b}', '{1,2}'",
+        wanted: &[
+            "principals_identity",
             "Index Scan using events_identity",
             "(event_id = u.event_id) AND (ROW(principal_no",
         ],

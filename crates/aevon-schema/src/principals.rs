@@ -7,21 +7,25 @@ use crate::statement::Statement;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use rustc_hash::FxHashSet;
 
-/// Identities whose numbers are not known, column by column; each once.
+/// Principals whose numbers are not known, column by column; each once.
 #[derive(Debug, Default)]
 pub(crate) struct Unknown<'a> {
     tenants: Vec<&'a str>,
     principals: Vec<&'a str>,
     partitions: Vec<i32>,
+    seen: FxHashSet<(&'a str, &'a str)>,
 }
 
 impl<'a> Unknown<'a> {
-    /// Adds one.
+    /// Adds one, unless it is there.
     pub(crate) fn push(&mut self, tenant_id: &'a str, principal_id: &'a str, partition: i32) {
-        self.tenants.push(tenant_id);
-        self.principals.push(principal_id);
-        self.partitions.push(partition);
+        if self.seen.insert((tenant_id, principal_id)) {
+            self.tenants.push(tenant_id);
+            self.principals.push(principal_id);
+            self.partitions.push(partition);
+        }
     }
 
     /// True where there is none.
@@ -41,7 +45,7 @@ impl<'a> Unknown<'a> {
 /// `(tenant_id, principal_id, principal_no)`.
 pub(crate) type Numbered = (String, String, i64);
 
-/// The numbers of those that have one.
+/// The numbers of those that have one. No statement is sent where none is unknown.
 pub(crate) async fn find(
     pg: &AsyncPgConnection,
     partitions: &[i32],
@@ -77,6 +81,9 @@ async fn run(
     partitions: &[i32],
     unknown: &Unknown<'_>,
 ) -> QueryResult<Vec<Numbered>> {
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
     let query = diesel::sql_query(sql)
         .bind::<Array<Integer>, _>(partitions)
         .bind::<Array<Text>, _>(&unknown.tenants)

@@ -55,6 +55,30 @@ async fn the_same_ids_in_two_tenants_are_two_things() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_cached_before_an_erasure_is_not_used_after_it() {
+    let world = World::new().await;
+    let mut writer = world.writer();
+    let first = event("p", "e1", at("2026-01-01T00:00:00Z"), "1");
+    writer.append(&[&first]).await.unwrap();
+    let client = world.db.client().await;
+    client
+        .batch_execute(
+            "BEGIN; UPDATE partitions SET erasures = erasures + 1;
+             UPDATE principals SET principal_id = 'somebody else'; COMMIT",
+        )
+        .await
+        .unwrap();
+    let kept = event("q", "e1", at("2026-01-01T00:00:00Z"), "1");
+    for _ in 0..2 {
+        writer.append(&[&first, &kept]).await.unwrap();
+    }
+    let owners = "SELECT string_agg(q.principal_id, ',' ORDER BY q.principal_id)
+                  FROM events e JOIN principals q USING (principal_no, partition)";
+    let owners: String = client.query_one(owners, &[]).await.unwrap().get(0);
+    assert_eq!(owners, "p,q,somebody else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_database_itself_refuses_to_change_the_log() {
     let world = World::new().await;
     world
@@ -227,12 +251,14 @@ async fn a_batch_costs_two_round_trips_and_each_statement_once() {
             })
             .collect()
     };
-    // The first opens the connection, prepares the statements and learns the principals.
-    let first = batch(0);
-    writer
-        .append(&first.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
+    // The first opens the connection, prepares the statements and learns the principals; the second
+    // prepares the look-up by their numbers.
+    for events in [batch(0), batch(11)] {
+        writer
+            .append(&events.iter().collect::<Vec<_>>())
+            .await
+            .unwrap();
+    }
     let statistics = world.db.client().await;
     statistics
         .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
