@@ -52,7 +52,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// A pool; nothing is opened yet. Connections are driven by the runtime that calls this, so
+    /// A pool; nothing is opened yet. Its connections are driven by the runtime that calls this, so
     /// that a busy worker thread of a server never holds up those that others wait for.
     ///
     /// # Errors
@@ -93,12 +93,12 @@ impl Database {
         })
     }
 
-    /// A connection of one's own, outside the pool.
+    /// A connection of one's own, outside the pool, driven by the runtime that calls this.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn connect(&self) -> Result<Connection, StoreError> {
-        self.connector.connect().await
+        open(&self.connector.options).await
     }
 
     /// Whether Postgres answers.
@@ -132,13 +132,10 @@ struct Connector {
 }
 
 impl Connector {
+    /// A connection that is driven by the pool's runtime, whoever asks for it.
     async fn connect(&self) -> Result<Connection, StoreError> {
         let options = self.options.clone();
-        let opened = self.runtime.spawn(async move {
-            tokio::time::timeout(CONNECT_TIMEOUT, open(&options))
-                .await
-                .map_err(|_| StoreError::DeadlineExceeded("connecting to Postgres"))?
-        });
+        let opened = self.runtime.spawn(async move { open(&options).await });
         opened
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?
@@ -146,6 +143,11 @@ impl Connector {
 }
 
 async fn open(options: &DatabaseOptions) -> Result<Connection, StoreError> {
+    let opened = tokio::time::timeout(CONNECT_TIMEOUT, open_unbounded(options)).await;
+    opened.unwrap_or(Err(StoreError::DeadlineExceeded("connecting to Postgres")))
+}
+
+async fn open_unbounded(options: &DatabaseOptions) -> Result<Connection, StoreError> {
     let away = |error: tokio_postgres::Error| StoreError::Unavailable(with_causes(&error));
     let mut config: tokio_postgres::Config = options.url.parse().map_err(away)?;
     config

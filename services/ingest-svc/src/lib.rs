@@ -14,6 +14,7 @@ use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::settings::{IngestSettings, Settings};
 use aevon_service::shutdown::Shutdown;
+use anyhow::Context;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
@@ -88,7 +89,8 @@ impl Ingest {
         let partitions = migrate::wait(&self.database, trouble).await?;
         let writers =
             (0..self.settings.writers).map(|_| Writer::new(self.database.clone(), partitions));
-        let queue = Queue::start(&self.settings, partitions, writers.collect());
+        let queue = Queue::start(&self.settings, partitions, writers.collect())
+            .context("cannot start the writers")?;
         if self.queue.set(queue).is_err() {
             anyhow::bail!("the writers were started twice");
         }

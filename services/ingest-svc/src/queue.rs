@@ -95,28 +95,44 @@ impl Taken {
 
 impl Queue {
     /// Starts the writers. They end when the last clone of the queue is gone.
-    pub(crate) fn start(settings: &IngestSettings, partitions: i32, writers: Vec<Writer>) -> Self {
+    ///
+    /// A writer is a thread with a runtime of its own, which drives its connection too: an append
+    /// is a chain of short waits, and waking another thread for each costs more than the work.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub(crate) fn start(
+        settings: &IngestSettings,
+        partitions: i32,
+        writers: Vec<Writer>,
+    ) -> std::io::Result<Self> {
         let per_commit = match settings.partitions_per_commit {
             0 => usize::MAX,
             bound => bound,
         };
-        let lane = |writer| {
+        let mut lanes = Vec::new();
+        for (number, writer) in writers.into_iter().enumerate() {
             let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(writer::run(writer, receiver, per_commit));
-            sender
-        };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let run = move || runtime.block_on(writer::run(writer, receiver, per_commit));
+            let thread = std::thread::Builder::new().name(format!("writer-{number}"));
+            thread.spawn(run)?;
+            lanes.push(sender);
+        }
         let taken = Taken {
             events: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             max_events: settings.queue_events,
             max_bytes: settings.queue_bytes,
         };
-        Self {
-            lanes: writers.into_iter().map(lane).collect(),
+        Ok(Self {
+            lanes,
             partitions,
             taken: Arc::new(taken),
             timeout: settings.request_timeout.get(),
-        }
+        })
     }
 
     /// Stores events; a verdict for each, in their order.
