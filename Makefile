@@ -35,8 +35,8 @@ reference: cargo ## write docs/settings.md anew
 build: cargo ## build the release programs
 	@$(CARGO) build --release --workspace --bins
 
-bench: cargo ## measure writing, sweeping and reading
-	@$(CARGO) run --release -p aevon-bench -- all
+bench: build ## measure writing, sweeping and reading (ARGS="read --seconds 3")
+	@$(or $(CARGO_TARGET_DIR),target)/release/aevon-bench $(or $(ARGS),all)
 
 flights: ## play the example with flights (ARGS="...")
 	@python3 examples/flights/flights.py $(ARGS)
