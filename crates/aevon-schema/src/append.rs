@@ -22,6 +22,8 @@ use rustc_hash::FxHashMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+mod unreadable;
+
 /// Principals whose numbers a writer keeps: about 30 MB of identifiers of 60 bytes.
 const CACHED_PRINCIPALS: NonZeroUsize = NonZeroUsize::new(200_000).expect("not zero");
 /// How long one group may take, whatever the server's own timeouts do.
@@ -168,7 +170,7 @@ impl Writer {
         error: diesel::result::Error,
     ) -> Result<Vec<Verdict>, AppendError> {
         let connection = self.connection().await.map_err(AppendError::NotStored)?;
-        let unreadable = unreadable(&connection.pg, group)
+        let unreadable = unreadable::find(&connection.pg, group)
             .await
             .map_err(AppendError::NotStored)?;
         self.connection = Some(connection);
@@ -198,35 +200,6 @@ impl Writer {
         };
         Ok((0..group.len()).map_while(verdict).collect())
     }
-}
-
-/// Which events of a group Postgres can't read, by halving. None where that is not what is wrong.
-async fn unreadable(pg: &AsyncPgConnection, group: &[&NewEvent]) -> Result<Vec<usize>, StoreError> {
-    let mut found = Vec::new();
-    #[expect(
-        clippy::single_range_in_vec_init,
-        reason = "a stack of ranges, which begins with one"
-    )]
-    let mut open = vec![0..group.len()];
-    while let Some(range) = open.pop() {
-        match events::are_readable(pg, &group[range.clone()])
-            .await
-            .map_err(StoreError::from)
-        {
-            Ok(()) => {}
-            Err(StoreError::Refused(_)) if range.len() == 1 => {
-                // A server in trouble refuses everything; then it is not this event's fault.
-                events::are_readable(pg, &[]).await?;
-                found.push(range.start);
-            }
-            Err(StoreError::Refused(_)) => {
-                let middle = range.start + range.len() / 2;
-                open.extend([middle..range.end, range.start..middle]);
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(found)
 }
 
 const TRANSACTION: &str = "append";

@@ -192,31 +192,10 @@ impl Snapshot<'_> {
                 )
             })
             .collect();
-        let mut buckets = buckets.answer().await.map_err(StoreError::from)?;
-        while let Some(row) = buckets.try_next().await.map_err(StoreError::from)? {
-            let (rule_no, window_start, value, event_count, skipped_count) = row;
-            let at = chosen
-                .iter()
-                .position(|c| c.rule_no == rule_no && c.checkpoint.is_some());
-            if let Some(at) = at {
-                let value = value.map(Amount::from_big);
-                let partial = Partial {
-                    value,
-                    event_count,
-                    skipped_count,
-                };
-                answers[at].add_bucket(from_pg(window_start), &partial);
-            }
-        }
-        drop(buckets);
-        let mut raw = raw.answer().await.map_err(StoreError::from)?;
-        while let Some(row) = raw.try_next().await.map_err(StoreError::from)? {
-            let (seq, occurred_at, event_type, JsonString(data)) = row;
-            for answer in &mut answers {
-                answer.add_event(seq, from_pg(occurred_at), &event_type, &data);
-            }
-        }
-        drop(raw);
+        let buckets = buckets.answer().await.map_err(StoreError::from)?;
+        add_buckets(&mut answers, &chosen, buckets).await?;
+        let raw = raw.answer().await.map_err(StoreError::from)?;
+        add_events(&mut answers, raw).await?;
         commit.answer().await.map_err(StoreError::from)?;
         check_selection(&self.query.selection, &chosen)?;
         let values: Vec<Vec<Value>> = answers
@@ -341,6 +320,43 @@ impl Snapshot<'_> {
             .load_stream::<RawRow>(&mut &*self.pg)
             .await
     }
+}
+
+/// Takes buckets in, each into the answer of its rule. The checkpoint is the licence: buckets of a
+/// rule that has none in this snapshot don't count.
+async fn add_buckets(
+    answers: &mut [Answer<'_>],
+    chosen: &[Chosen],
+    mut buckets: impl Rows<BucketRow>,
+) -> Result<(), StoreError> {
+    while let Some(row) = buckets.try_next().await? {
+        let (rule_no, window_start, value, event_count, skipped_count) = row;
+        let mut licensed = answers.iter_mut().zip(chosen);
+        let is_its = |(_, c): &(_, &Chosen)| c.rule_no == rule_no && c.checkpoint.is_some();
+        if let Some((answer, _)) = licensed.find(is_its) {
+            let partial = Partial {
+                value: value.map(Amount::from_big),
+                event_count,
+                skipped_count,
+            };
+            answer.add_bucket(from_pg(window_start), &partial);
+        }
+    }
+    Ok(())
+}
+
+/// Takes events in; each answer takes what is its.
+async fn add_events(
+    answers: &mut [Answer<'_>],
+    mut events: impl Rows<RawRow>,
+) -> Result<(), StoreError> {
+    while let Some(row) = events.try_next().await? {
+        let (seq, occurred_at, event_type, JsonString(data)) = row;
+        for answer in answers.iter_mut() {
+            answer.add_event(seq, from_pg(occurred_at), &event_type, &data);
+        }
+    }
+    Ok(())
 }
 
 /// Rows as they arrive.
