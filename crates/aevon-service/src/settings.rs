@@ -114,7 +114,8 @@ pub struct AggregationSettings {
     pub apply_on_start: bool,
     /// How long the buckets of a retired rule version stay; none is for ever.
     pub keep_retired: Option<String>,
-    /// Most events that one transaction folds.
+    /// Most events that one transaction folds: enough that hours and days are rewritten rarely, few
+    /// enough that a lease is held for well under a second.
     pub slice_events: i64,
 }
 
@@ -126,7 +127,7 @@ impl Default for AggregationSettings {
             max_backlog: 50_000,
             apply_on_start: true,
             keep_retired: None,
-            slice_events: 20_000,
+            slice_events: 60_000,
         }
     }
 }
