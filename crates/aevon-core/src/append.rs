@@ -4,8 +4,8 @@
 //! Invariant: accepted events of a partition are numbered from its head without a gap.
 //! Retry safety: what stands in the log, or was claimed earlier in the group, is a duplicate.
 
-use crate::event::{Fault, NewEvent};
-use crate::json::same_value;
+use crate::event::{Fault, NewEvent, RECEIVED_MARK};
+use crate::json::{self, same_value};
 use crate::position::Position;
 use crate::time::Timestamp;
 use rustc_hash::FxHashMap;
@@ -158,7 +158,10 @@ fn differences(
 ) -> Vec<&'static str> {
     let pairs = [
         ("type", event.event_type == event_type),
-        ("occurred_at", event.occurred_at == occurred_at),
+        (
+            "occurred_at",
+            event.occurred_at == occurred_at || (event.is_time_received && is_marked(metadata)),
+        ),
         ("schema_version", event.schema_version == schema_version),
         ("data", same_value(&event.data, data)),
         ("metadata", same_value(&event.metadata, metadata)),
@@ -168,6 +171,13 @@ fn differences(
         .filter(|(_, same)| !same)
         .map(|(field, _)| field)
         .collect()
+}
+
+/// Whether `metadata` says that the time of its event is that of the receipt: a retry of it, which
+/// is received later, is the same event.
+fn is_marked(metadata: &str) -> bool {
+    metadata.contains(RECEIVED_MARK)
+        && json::keys(metadata).is_some_and(|keys| keys.iter().any(|key| key == RECEIVED_MARK))
 }
 
 #[cfg(test)]
@@ -184,6 +194,7 @@ mod tests {
             event_id: id.into(),
             event_type: "t".into(),
             occurred_at: Timestamp::from_micros(5),
+            is_time_received: false,
             schema_version: 0,
             data: data.into(),
             metadata: "{}".into(),
@@ -262,5 +273,22 @@ mod tests {
             ingested_at: stored.ingested_at,
         };
         assert_eq!(decided(&[retry], &standing), [expected]);
+    }
+
+    #[test]
+    fn a_retry_without_a_time_is_a_duplicate_and_one_with_a_time_is_not() {
+        let received = |micros| {
+            let mut event = event("a", "{}");
+            event.occurred_at = Timestamp::from_micros(micros);
+            event.is_time_received = true;
+            event.metadata = format!("{{\"{RECEIVED_MARK}\":true}}");
+            event
+        };
+        let verdicts = decided(
+            &[received(5), received(9), event("a", "{}")],
+            &Standing::default(),
+        );
+        assert!(matches!(verdicts[1], Verdict::Duplicate { .. }));
+        assert_eq!(verdicts[2], Verdict::Conflict(vec!["metadata"]));
     }
 }

@@ -1,18 +1,23 @@
 //! Events on their way in: from raw JSON to something that may be stored, or every reason why not.
+//! [`native`] reads Aevon's own format, [`cloud`] reads CloudEvents.
 //!
 //! Invariant: a [`NewEvent`] can be stored. Whatever Postgres would refuse is refused here, so that
 //! no event can take its neighbours in a group commit down, and none can ever stop a sweep.
 
-use crate::identity::{self, IdentifierFault, UNIT_SEPARATOR};
-use crate::json::{self, Unstorable};
+use crate::identity::UNIT_SEPARATOR;
 use crate::time::Timestamp;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::fmt;
+
+pub mod cloud;
+pub mod native;
+mod reader;
 
 /// Types beginning so belong to Aevon.
 pub const RESERVED_PREFIX: &str = "aevon.";
+
+/// Beginning of the keys of `metadata` that belong to Aevon; nobody else may use them.
+pub const RESERVED_METADATA_PREFIX: &str = "aevon.";
+/// The key of `metadata` that marks an event whose `occurred_at` is the time of its receipt.
+pub const RECEIVED_MARK: &str = "aevon.occurred_at_received";
 
 /// Bounds on one event.
 #[derive(Clone, Debug)]
@@ -83,16 +88,6 @@ impl FaultCode {
     }
 }
 
-impl Fault {
-    fn new(field: &str, code: FaultCode, detail: impl Into<String>) -> Self {
-        Self {
-            field: Some(field.to_owned()),
-            code,
-            detail: detail.into(),
-        }
-    }
-}
-
 /// An event that may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
@@ -106,6 +101,9 @@ pub struct NewEvent {
     pub event_type: String,
     /// Valid time.
     pub occurred_at: Timestamp,
+    /// True where the sender gave no time and `occurred_at` is that of the receipt. `metadata` then
+    /// says so too, see [`RECEIVED_MARK`], so that a retry can compare equal.
+    pub is_time_received: bool,
     /// 0: no schema.
     pub schema_version: i32,
     /// A JSON object, as sent.
@@ -147,343 +145,17 @@ pub struct Refusal {
     pub faults: Vec<Fault>,
 }
 
-const FIELDS: [&str; 9] = [
-    "tenant_id",
-    "principal_id",
-    "id",
-    "source",
-    "type",
-    "occurred_at",
-    "schema_version",
-    "data",
-    "metadata",
-];
-
-/// Reads one event of Aevon's own JSON format.
-///
-/// # Errors
-/// Every fault of the event, not just the first.
-pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEvent, Refusal> {
-    let refuse = |code, detail: String| Refusal {
-        id: None,
-        faults: vec![Fault {
+impl Refusal {
+    /// One thing is wrong with the event as a whole.
+    pub fn whole(code: FaultCode, detail: impl Into<String>) -> Self {
+        let fault = Fault {
             field: None,
             code,
-            detail,
-        }],
-    };
-    if raw.len() > limits.event_bytes {
-        let detail = format!(
-            "{} bytes; an event may have {}",
-            raw.len(),
-            limits.event_bytes
-        );
-        return Err(refuse(FaultCode::EventTooLarge, detail));
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(raw);
-    let fields = deserializer.deserialize_map(EnvelopeVisitor).map_err(|_| {
-        refuse(
-            FaultCode::MalformedBody,
-            "an event is a JSON object".to_owned(),
-        )
-    })?;
-    Reader {
-        fields,
-        faults: Vec::new(),
-        limits,
-    }
-    .read(received_at)
-}
-
-/// The top-level fields of an event, raw.
-#[derive(Default)]
-struct Envelope<'a> {
-    values: [Option<&'a str>; FIELDS.len()],
-    unknown: Vec<String>,
-    repeated: Vec<&'static str>,
-}
-
-struct EnvelopeVisitor;
-
-impl<'de> Visitor<'de> for EnvelopeVisitor {
-    type Value = Envelope<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an event")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut envelope = Envelope::default();
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let value = map.next_value::<&'de RawValue>()?.get();
-            match FIELDS.iter().position(|field| *field == key) {
-                Some(at) if envelope.values[at].is_some() => envelope.repeated.push(FIELDS[at]),
-                Some(at) => envelope.values[at] = Some(value),
-                None => envelope.unknown.push(key.chars().take(80).collect()),
-            }
-        }
-        Ok(envelope)
-    }
-}
-
-/// Reads fields and collects faults.
-struct Reader<'a> {
-    fields: Envelope<'a>,
-    faults: Vec<Fault>,
-    limits: &'a Limits,
-}
-
-impl<'a> Reader<'a> {
-    fn read(mut self, received_at: Timestamp) -> Result<NewEvent, Refusal> {
-        for field in std::mem::take(&mut self.fields.unknown) {
-            self.fault(&field, FaultCode::UnknownField, "is no field of an event");
-        }
-        for field in std::mem::take(&mut self.fields.repeated) {
-            self.fault(field, FaultCode::InvalidField, "is given more than once");
-        }
-        let tenant_id = self.identifier("tenant_id", true);
-        let principal_id = self.identifier("principal_id", true);
-        let id = self.identifier("id", true);
-        let source = self.identifier("source", false);
-        let event_type = self.identifier("type", true);
-        if event_type
-            .as_deref()
-            .is_some_and(|t| t.starts_with(RESERVED_PREFIX))
-        {
-            self.fault(
-                "type",
-                FaultCode::ReservedType,
-                "types beginning with aevon. are reserved",
-            );
-        }
-        let occurred_at = self.instant("occurred_at");
-        let schema_version = self.schema_version();
-        let data = self.object("data", true);
-        let metadata = self.object("metadata", false);
-        if !self.faults.is_empty() {
-            return Err(Refusal {
-                id: id.map(Cow::into_owned),
-                faults: self.faults,
-            });
-        }
-        let id = id.unwrap_or_default();
-        let occurred_at = occurred_at.unwrap_or(received_at);
-        Ok(NewEvent {
-            tenant_id: tenant_id.unwrap_or_default().into_owned(),
-            principal_id: principal_id.unwrap_or_default().into_owned(),
-            event_id: match source {
-                Some(source) => format!("{source}{UNIT_SEPARATOR}{id}"),
-                None => id.into_owned(),
-            },
-            event_type: event_type.unwrap_or_default().into_owned(),
-            occurred_at,
-            schema_version,
-            data: data.unwrap_or("{}").to_owned(),
-            metadata: metadata.unwrap_or("{}").to_owned(),
-            refusal: future_refusal(occurred_at, received_at, self.limits),
-        })
-    }
-
-    fn fault(&mut self, field: &str, code: FaultCode, detail: impl Into<String>) {
-        self.faults.push(Fault::new(field, code, detail));
-    }
-
-    /// The raw value of a field; `None` is noted as a fault where the field is required.
-    fn raw(&mut self, field: &'static str, required: bool) -> Option<&'a str> {
-        let at = FIELDS.iter().position(|name| *name == field)?;
-        let value = self.fields.values[at];
-        if value.is_none() && required {
-            self.fault(field, FaultCode::MissingField, "is required");
-        }
-        value
-    }
-
-    fn string(&mut self, field: &'static str, required: bool) -> Option<Cow<'a, str>> {
-        let raw = self.raw(field, required)?;
-        let text = match raw
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-        {
-            None => {
-                self.fault(field, FaultCode::InvalidField, "must be a string");
-                return None;
-            }
-            Some(plain) if !plain.contains('\\') => return Some(Cow::Borrowed(plain)),
-            Some(_) => serde_json::from_str::<String>(raw),
+            detail: detail.into(),
         };
-        match text {
-            Ok(text) => Some(Cow::Owned(text)),
-            Err(_) => {
-                self.fault(field, FaultCode::InvalidField, "holds a lone surrogate");
-                None
-            }
+        Self {
+            id: None,
+            faults: vec![fault],
         }
-    }
-
-    fn identifier(&mut self, field: &'static str, required: bool) -> Option<Cow<'a, str>> {
-        let text = self.string(field, required)?;
-        let fault = match identity::check(&text) {
-            Ok(()) => return Some(text),
-            Err(fault) => fault,
-        };
-        let code = match fault {
-            IdentifierFault::TooLong(_) => FaultCode::IdentifierTooLong,
-            IdentifierFault::Empty | IdentifierFault::Control => FaultCode::InvalidField,
-        };
-        self.fault(field, code, fault.to_string());
-        None
-    }
-
-    fn instant(&mut self, field: &'static str) -> Option<Timestamp> {
-        let text = self.string(field, true)?;
-        Timestamp::parse(&text)
-            .map_err(|detail| self.fault(field, FaultCode::InvalidField, detail))
-            .ok()
-    }
-
-    fn schema_version(&mut self) -> i32 {
-        let Some(raw) = self.raw("schema_version", false) else {
-            return 0;
-        };
-        match raw.parse::<i32>() {
-            Ok(0) => 0,
-            Ok(version) if version > 0 => {
-                let detail = "no schemas are registered here: leave it out, or send 0";
-                self.fault("schema_version", FaultCode::InvalidField, detail);
-                0
-            }
-            _ => {
-                self.fault(
-                    "schema_version",
-                    FaultCode::InvalidField,
-                    "must be an integer from 0",
-                );
-                0
-            }
-        }
-    }
-
-    fn object(&mut self, field: &'static str, required: bool) -> Option<&'a str> {
-        let raw = self.raw(field, required)?;
-        if !raw.starts_with('{') {
-            self.fault(field, FaultCode::InvalidField, "must be an object");
-            return None;
-        }
-        match json::check(raw) {
-            Ok(()) => return Some(raw),
-            Err(Unstorable::TooDeep) => {
-                let detail = format!("is nested deeper than {} levels", json::MAX_DEPTH);
-                self.fault(field, FaultCode::InvalidField, detail);
-            }
-            Err(Unstorable::Text(what)) => {
-                self.fault(
-                    field,
-                    FaultCode::InvalidField,
-                    format!("a string in it holds {what}"),
-                );
-            }
-            Err(Unstorable::Number(literal)) => {
-                let detail = format!(
-                    "the number {literal} in it is out of bounds: 60 digits, exponent within ±60"
-                );
-                self.fault(field, FaultCode::NumberOutOfBounds, detail);
-            }
-        }
-        None
-    }
-}
-
-fn future_refusal(occurred: Timestamp, received: Timestamp, limits: &Limits) -> Option<Fault> {
-    let latest = received.plus_micros(limits.max_future_skew_us);
-    (occurred > latest).then(|| {
-        let detail = format!("{occurred} lies ahead of {latest}, the latest that is taken now");
-        Fault::new("occurred_at", FaultCode::OccurredAtInFuture, detail)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
-
-    fn read(raw: &str) -> Result<NewEvent, Refusal> {
-        parse(raw, NOW, &Limits::default())
-    }
-
-    fn codes(raw: &str) -> Vec<(String, &'static str)> {
-        let faults = read(raw).unwrap_err().faults;
-        faults
-            .into_iter()
-            .map(|f| (f.field.unwrap_or_default(), f.code.as_str()))
-            .collect()
-    }
-
-    #[test]
-    fn a_whole_event_is_read_and_keeps_its_digits() {
-        let event = read(
-            r#"{"tenant_id":"acme","principal_id":"u/1 %\"😀","id":"e","source":"gw","type":"t",
-               "occurred_at":"2026-02-11T10:30:00+02:00","data":{"n":1.10}}"#,
-        )
-        .unwrap();
-        assert_eq!(event.principal_id, "u/1 %\"😀");
-        assert_eq!((event.event_id.as_str(), event.id()), ("gw\u{1f}e", "e"));
-        assert_eq!(event.data, r#"{"n":1.10}"#);
-        assert_eq!((event.metadata.as_str(), event.refusal), ("{}", None));
-    }
-
-    #[test]
-    fn every_fault_is_listed() {
-        let found = codes(
-            r#"{"tenant_id":"","principal_id":7,"id":"a\u0000b","type":"aevon.x","colour":1,
-               "occurred_at":"yesterday","schema_version":-1,"data":[],"metadata":{"n":1e61}}"#,
-        );
-        let expected = [
-            ("colour", "unknown-field"),
-            ("tenant_id", "invalid-field"),
-            ("principal_id", "invalid-field"),
-            ("id", "invalid-field"),
-            ("type", "reserved-type"),
-            ("occurred_at", "invalid-field"),
-            ("schema_version", "invalid-field"),
-            ("data", "invalid-field"),
-            ("metadata", "number-out-of-bounds"),
-        ];
-        assert_eq!(found, expected.map(|(f, c)| (f.to_owned(), c)));
-    }
-
-    #[test]
-    fn missing_fields_and_other_shapes_are_named() {
-        let missing = [
-            "tenant_id",
-            "principal_id",
-            "id",
-            "type",
-            "occurred_at",
-            "data",
-        ];
-        assert_eq!(
-            codes("{}"),
-            missing.map(|f| (f.to_owned(), "missing-field"))
-        );
-        assert_eq!(codes("[]"), [(String::new(), "malformed-body")]);
-        assert_eq!(codes("7"), [(String::new(), "malformed-body")]);
-    }
-
-    #[test]
-    fn a_future_event_carries_its_refusal_and_513_bytes_are_too_long() {
-        let at = |micros: i64| {
-            let when = NOW.plus_micros(micros);
-            format!(
-                r#"{{"tenant_id":"a","principal_id":"p","id":"i","type":"t","data":{{}},
-                    "occurred_at":"{when}"}}"#
-            )
-        };
-        assert_eq!(read(&at(300_000_000)).unwrap().refusal, None);
-        let refusal = read(&at(300_000_001)).unwrap().refusal.unwrap();
-        assert_eq!(refusal.code, FaultCode::OccurredAtInFuture);
-        let long = at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(513)));
-        assert_eq!(codes(&long), [("id".to_owned(), "identifier-too-long")]);
-        assert!(read(&at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(512)))).is_ok());
     }
 }

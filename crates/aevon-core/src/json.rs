@@ -178,6 +178,32 @@ impl Path {
     }
 }
 
+/// A key of an object, borrowed where it has no escapes; serde copies every plain `Cow`.
+#[derive(Deserialize)]
+pub(crate) struct Key<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// The keys of a document that is an object, in order.
+pub fn keys(document: &str) -> Option<Vec<Cow<'_, str>>> {
+    struct Keys;
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<Cow<'de, str>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut keys = Vec::new();
+            while let Some(Key(key)) = map.next_key()? {
+                map.next_value::<IgnoredAny>()?;
+                keys.push(key);
+            }
+            Ok(keys)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(document);
+    deserializer.deserialize_map(Keys).ok()
+}
+
 /// One step along a path; the value behind the last step is taken raw.
 struct Step<'p>(&'p [String]);
 
@@ -200,7 +226,7 @@ impl<'de> Visitor<'de> for Step<'_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        while let Some(Key(key)) = map.next_key()? {
             if key == self.0[0] {
                 found = map.next_value_seed(Step(&self.0[1..]))?;
             } else {

@@ -3,3 +3,5 @@
 mod answer;
 mod body;
 pub(crate) mod events;
+mod format;
+mod unpack;

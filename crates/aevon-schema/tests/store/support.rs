@@ -145,6 +145,7 @@ pub(crate) fn event(principal: &str, id: &str, occurred_at: Timestamp, n: &str) 
         event_id: id.to_owned(),
         event_type: "t".to_owned(),
         occurred_at,
+        is_time_received: false,
         schema_version: 0,
         data: format!("{{\"n\": {n}}}"),
         metadata: "{}".to_owned(),

@@ -282,3 +282,141 @@ async fn a_full_queue_and_a_late_commit_are_503_and_sending_again_is_safe() {
     }
     assert_eq!(stored(&db).await, 6);
 }
+
+/// A CloudEvent in structured mode.
+fn cloud_event(id: &str, time: &str) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/gw","type":"t","subject":"p",
+            "tenantid":"acme","region":"eu"{time},"data":{{"n":1}}}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_json_are_stored_one_by_one() {
+    let (db, ingest) = start(&[]).await;
+    let ndjson = [("content-type", "application/x-ndjson; charset=utf-8")];
+    let one_line = |id: &str| event("p", id, "{}").replace('\n', "");
+    let body = format!(
+        "{}\r\n\n{{\"id\":\n{}\n{}",
+        one_line("a"),
+        one_line("b"),
+        one_line("a")
+    );
+    let answer = ingest.send(Method::POST, "/v1/events", &ndjson, body).await;
+    assert_eq!(answer.status, 207, "{answer:?}");
+    assert_eq!(
+        (
+            &answer.body["accepted"],
+            &answer.body["duplicate"],
+            &answer.body["rejected"]
+        ),
+        (&json!(2), &json!(1), &json!(1))
+    );
+    assert_eq!(answer.body["results"][0]["index"], 1);
+    assert_eq!(answer.body["results"][0]["error"]["code"], "malformed-body");
+    let alone = ingest
+        .send(Method::POST, "/v1/events", &ndjson, one_line("c"))
+        .await;
+    assert_eq!((alone.status, &alone.body["accepted"]), (202, &json!(1)));
+    assert_eq!(stored(&db).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cloud_events_are_taken_in_every_mode_and_without_a_time_retried_honestly() {
+    let (db, ingest) = start(&[]).await;
+    let time = r#","time":"2026-02-11T10:30:00Z""#;
+    let structured = [(
+        "content-type",
+        "application/cloudevents+json; charset=utf-8",
+    )];
+    let send = async |headers: &[(&str, &str)], body: String| {
+        ingest.send(Method::POST, "/v1/events", headers, body).await
+    };
+    let first = send(&structured, cloud_event("a", time)).await;
+    assert_eq!(
+        (first.status, &first.body["id"]),
+        (202, &json!("a")),
+        "{first:?}"
+    );
+    let binary = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "a"),
+        ("ce-source", "/gw"),
+        ("ce-type", "t"),
+        ("ce-subject", "p"),
+        ("ce-tenantid", "acme"),
+        ("ce-region", "e%75"),
+        ("ce-time", "2026-02-11T11:30:00+01:00"),
+    ];
+    // The same event in the other mode is the same event.
+    let again = send(&binary, r#"{"n":1.0}"#.to_owned()).await;
+    assert_eq!(
+        (again.status, &again.body["position"]),
+        (200, &first.body["position"]),
+        "{again:?}"
+    );
+
+    let batch = [("content-type", "application/cloudevents-batch+json")];
+    let events = array(&[
+        cloud_event("b", ""),
+        cloud_event("c", time),
+        "{}".to_owned(),
+    ]);
+    let answer = send(&batch, events).await;
+    assert_eq!(
+        (answer.status, &answer.body["accepted"]),
+        (207, &json!(2)),
+        "{answer:?}"
+    );
+    // What had no time occurred when it was received; a retry is received later, and is a duplicate.
+    let retried = send(&structured, cloud_event("b", "")).await;
+    assert_eq!(retried.status, 200, "{retried:?}");
+    let other = send(&structured, cloud_event("b", time)).await;
+    assert_eq!(
+        (other.status, code(&other)),
+        (409, "event-conflict"),
+        "{other:?}"
+    );
+
+    let text = send(&structured, "[]".to_owned()).await;
+    assert_eq!((text.status, code(&text)), (400, "malformed-body"));
+    let mut plain = binary.to_vec();
+    plain.push(("content-type", "text/plain"));
+    let plain = send(&plain, r#"{"n":1}"#.to_owned()).await;
+    assert_eq!(
+        (plain.status, code(&plain)),
+        (422, "invalid-field"),
+        "{plain:?}"
+    );
+    assert_eq!(stored(&db).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_bodies_are_unpacked_within_their_bounds() {
+    let (db, ingest) = start(&[]).await;
+    let pack = |plain: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    let send = async |coding: &str, body: Vec<u8>| {
+        let headers = [("content-encoding", coding)];
+        ingest
+            .send(Method::POST, "/v1/events", &headers, body)
+            .await
+    };
+    let gzip = pack(event("p", "a", "{}").as_bytes());
+    assert_eq!(send("gzip", gzip.clone()).await.status, 202);
+    let zstd = zstd::encode_all(event("p", "b", "{}").as_bytes(), 3).unwrap();
+    assert_eq!(send("zstd", zstd).await.status, 202);
+    let cut = send("gzip", gzip[..gzip.len() - 4].to_vec()).await;
+    assert_eq!((cut.status, code(&cut)), (400, "malformed-body"));
+    let bomb = send("gzip", pack(&vec![b' '; 64 << 20])).await;
+    assert_eq!((bomb.status, code(&bomb)), (413, "body-too-large"));
+    let other = send("br", gzip).await;
+    assert_eq!(
+        (other.status, code(&other)),
+        (415, "unsupported-media-type")
+    );
+    assert_eq!(stored(&db).await, 2);
+}

@@ -1,130 +1,281 @@
 //! From the bytes of a body to events, or to every reason why not.
 
-use super::answer;
-use crate::queue::Unstored;
-use crate::{MAX_BODY_BYTES, MAX_BODY_EVENTS, now};
-use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use super::format::{Coding, Format};
+use super::unpack::{Sink, Unpacker};
+use crate::{MAX_BODY_EVENTS, now};
 use actix_web::web::Payload;
-use aevon_core::event::{self, Limits, NewEvent, Refusal};
+use aevon_core::event::{FaultCode, Limits, NewEvent, Refusal, cloud, native};
+use aevon_core::time::Timestamp;
 use aevon_service::problem::{Code, Problem};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 /// How long a body may take to arrive.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An event, or why it is none.
+pub(crate) type Read = Result<NewEvent, Refusal>;
 
 /// What a body holds.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// One event.
-    One(Box<Result<NewEvent, Refusal>>),
-    /// An array of events.
-    Many(Vec<Result<NewEvent, Refusal>>),
+    One(Box<Read>),
+    /// Any number of events.
+    Many(Vec<Read>),
 }
 
-/// Only Aevon's own JSON format is taken, as it is. Parameters of the media type are ignored.
+/// Receives a body and reads it; lines are read as they arrive.
 ///
 /// # Errors
-/// 415.
-pub(crate) fn check_coding(request: &HttpRequest) -> Result<(), Problem> {
-    if let Some(coding) = request.headers().get(CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        let detail = "content-encoding is not taken; send the body as it is".to_owned();
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
-    }
-    let Some(given) = request.headers().get(CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let given = given.to_str().unwrap_or("");
-    let essence = given.split(';').next().unwrap_or("").trim();
-    if essence.is_empty() || essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let detail = format!("{essence} is not taken; send application/json");
-    Err(Problem::new(Code::UnsupportedMediaType, detail))
-}
-
-/// A body that has arrived.
-#[derive(Debug)]
-pub(crate) struct Arrived<'a> {
-    pub(crate) bytes: Vec<u8>,
-    /// A permit a byte, given back when the bytes are gone.
-    room: SemaphorePermit<'a>,
-}
-
-/// The whole body, within its bounds: its own size, its time, and what all bodies together may
-/// take, of which `arriving` has a permit a byte.
-///
-/// # Errors
-/// 400 where it broke off, 408, 413; 503 where too much arrives at once.
-pub(crate) async fn receive(
-    arriving: &Semaphore,
+/// 400 where it broke off or is not what it was said to be, 408, 413; 503 where too much arrives at
+/// once. `arriving` has a permit for each byte of all bodies together.
+pub(crate) async fn read(
+    format: Format,
+    coding: Coding,
     payload: Payload,
-) -> Result<Arrived<'_>, Problem> {
-    let received = tokio::time::timeout(ARRIVAL_TIMEOUT, receive_unbounded(arriving, payload));
-    received.await.unwrap_or_else(|_| {
+    arriving: &Semaphore,
+    limits: &Limits,
+) -> Result<Body, Problem> {
+    let received = async {
+        if format == Format::Ndjson {
+            let lines = Unpacker::new(coding, Lines::new(limits), arriving)?;
+            let (lines, _room) = receive(payload, lines).await?;
+            return lines.finish().map(Body::Many);
+        }
+        let whole = Unpacker::new(coding, Vec::new(), arriving)?;
+        let (bytes, _room) = receive(payload, whole).await?;
+        parse(&format, &bytes, now(), limits)
+    };
+    let received = tokio::time::timeout(ARRIVAL_TIMEOUT, received).await;
+    received.unwrap_or_else(|_| {
         let detail = format!("the body took longer than {ARRIVAL_TIMEOUT:?} to arrive");
         Err(Problem::new(Code::RequestTimeout, detail))
     })
 }
 
-async fn receive_unbounded(
-    arriving: &Semaphore,
+async fn receive<'a, S: Sink>(
     mut payload: Payload,
-) -> Result<Arrived<'_>, Problem> {
-    let full = |_| answer::unstored(&Unstored::Full);
-    let mut body = Arrived {
-        bytes: Vec::new(),
-        room: arriving.try_acquire_many(0).map_err(full)?,
-    };
+    mut unpacker: Unpacker<'a, S>,
+) -> Result<(S, tokio::sync::SemaphorePermit<'a>), Problem> {
     while let Some(chunk) = payload.next().await {
-        let broke_off = |error| format!("the body broke off: {error}");
-        let chunk = chunk.map_err(|e| Problem::new(Code::MalformedBody, broke_off(e)))?;
-        if body.bytes.len() + chunk.len() > MAX_BODY_BYTES {
-            let detail = format!("a body may have {MAX_BODY_BYTES} bytes");
-            return Err(Problem::new(Code::BodyTooLarge, detail));
-        }
-        let permits = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-        body.room
-            .merge(arriving.try_acquire_many(permits).map_err(full)?);
-        body.bytes.extend_from_slice(&chunk);
+        let chunk = chunk.map_err(|error| malformed(format!("the body broke off: {error}")))?;
+        unpacker.take(&chunk)?;
     }
-    Ok(body)
+    unpacker.finish()
 }
 
-/// Reads a body.
-///
-/// # Errors
-/// 400 where it is not JSON, or neither an object nor an array; 413 where it holds too many events.
-pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<Body, Problem> {
-    let malformed = |detail: String| Problem::new(Code::MalformedBody, detail);
+fn malformed(detail: String) -> Problem {
+    Problem::new(Code::MalformedBody, detail)
+}
+
+/// Reads a body that is there whole.
+fn parse(
+    format: &Format,
+    bytes: &[u8],
+    received_at: Timestamp,
+    limits: &Limits,
+) -> Result<Body, Problem> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
-    let received_at = now();
-    match text.trim_ascii_start().as_bytes().first() {
-        Some(b'{') => {
-            let whole: &RawValue = serde_json::from_str(text)
-                .map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
-            let event = event::parse(whole.get(), received_at, limits);
-            Ok(Body::One(Box::new(event)))
+    let one = |event| Ok(Body::One(Box::new(event)));
+    let first = text.trim_ascii_start().bytes().next();
+    match (format, first) {
+        (Format::BinaryCloudEvent(attributes), _) => {
+            let event = cloud::structured(attributes, text);
+            one(event.and_then(|event| cloud::parse(&event, received_at, limits)))
         }
-        Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text)
-                .map_err(|error| malformed(format!("the body is not JSON: {error}")))?;
-            if items.len() > MAX_BODY_EVENTS {
-                let detail = format!("{} events; a body may have {MAX_BODY_EVENTS}", items.len());
-                return Err(Problem::new(Code::TooManyEvents, detail));
-            }
-            let parse = |item: &RawValue| event::parse(item.get(), received_at, limits);
-            Ok(Body::Many(items.into_iter().map(parse).collect()))
+        (_, None) => Err(malformed("the body is empty".to_owned())),
+        (Format::Json, Some(b'{')) => one(native::parse(whole(text)?, received_at, limits)),
+        (Format::CloudEvent, Some(b'{')) => one(cloud::parse(whole(text)?, received_at, limits)),
+        (Format::Json, Some(b'[')) => many(text, |event| native::parse(event, received_at, limits)),
+        (Format::CloudEventBatch, Some(b'[')) => {
+            many(text, |event| cloud::parse(event, received_at, limits))
         }
-        Some(_) => Err(malformed(
+        (Format::CloudEvent, _) => Err(malformed("this media type is one CloudEvent".to_owned())),
+        (Format::CloudEventBatch, _) => Err(malformed(
+            "this media type is an array of CloudEvents".to_owned(),
+        )),
+        (Format::Json | Format::Ndjson, _) => Err(malformed(
             "a body is one event or an array of events".to_owned(),
         )),
-        None => Err(malformed("the body is empty".to_owned())),
+    }
+}
+
+/// The one value of a text, without what surrounds it.
+fn whole(text: &str) -> Result<&str, Problem> {
+    let value: &RawValue = serde_json::from_str(text).map_err(not_json)?;
+    Ok(value.get())
+}
+
+fn not_json(error: serde_json::Error) -> Problem {
+    malformed(format!("the body is not JSON: {error}"))
+}
+
+fn many(text: &str, read: impl Fn(&str) -> Read) -> Result<Body, Problem> {
+    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
+    if items.len() > MAX_BODY_EVENTS {
+        return Err(too_many());
+    }
+    let events = items.into_iter().map(|item| read(item.get()));
+    Ok(Body::Many(events.collect()))
+}
+
+fn too_many() -> Problem {
+    let detail = format!("a body may have {MAX_BODY_EVENTS} events");
+    Problem::new(Code::TooManyEvents, detail)
+}
+
+/// One event a line. Keeps the events and the line that is arriving, never the body.
+struct Lines<'l> {
+    limits: &'l Limits,
+    received_at: Timestamp,
+    line: Vec<u8>,
+    /// How long the line is that is arriving, as far as it goes; only so much of it is kept as an
+    /// event may have.
+    line_bytes: usize,
+    events: Vec<Read>,
+}
+
+impl<'l> Lines<'l> {
+    fn new(limits: &'l Limits) -> Self {
+        Self {
+            limits,
+            received_at: now(),
+            line: Vec::new(),
+            line_bytes: 0,
+            events: Vec::new(),
+        }
+    }
+
+    fn extend(&mut self, part: &[u8]) {
+        self.line_bytes += part.len();
+        // Room for a carriage return and other blanks behind an event of the largest size.
+        let room = (self.limits.event_bytes + 64).saturating_sub(self.line.len());
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
+    }
+
+    /// The line has ended; an empty one is none.
+    fn end(&mut self) -> Result<(), Problem> {
+        let (line, bytes) = (std::mem::take(&mut self.line), self.line_bytes);
+        self.line_bytes = 0;
+        let text = line.trim_ascii();
+        if text.is_empty() && bytes == line.len() {
+            self.line = line;
+            self.line.clear();
+            return Ok(());
+        }
+        if self.events.len() == MAX_BODY_EVENTS {
+            return Err(too_many());
+        }
+        let event = if bytes > line.len() {
+            let limit = self.limits.event_bytes;
+            let detail = format!("has {bytes} bytes; an event may have {limit}");
+            Err(Refusal::whole(FaultCode::EventTooLarge, detail))
+        } else {
+            match std::str::from_utf8(text) {
+                Ok(text) => native::parse(text, self.received_at, self.limits),
+                Err(error) => {
+                    let detail = format!("is not UTF-8: {error}");
+                    Err(Refusal::whole(FaultCode::MalformedBody, detail))
+                }
+            }
+        };
+        self.events.push(event);
+        self.line = line;
+        self.line.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Read>, Problem> {
+        self.end()?;
+        if self.events.is_empty() {
+            return Err(malformed("the body is empty".to_owned()));
+        }
+        Ok(self.events)
+    }
+}
+
+impl Sink for Lines<'_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        let mut parts = bytes.split(|byte| *byte == b'\n');
+        if let Some(first) = parts.next() {
+            self.extend(first);
+        }
+        for part in parts {
+            self.end()?;
+            self.extend(part);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str) -> String {
+        format!(
+            r#"{{"tenant_id":"a","principal_id":"p","id":"{id}","type":"t","data":{{}},
+                "occurred_at":"2026-02-11T10:30:00Z"}}"#
+        )
+        .replace('\n', "")
+    }
+
+    fn read_lines(body: &[u8], chunk: usize) -> Result<Vec<Result<String, &'static str>>, Code> {
+        let limits = Limits::default();
+        let mut lines = Lines::new(&limits);
+        let taken = body.chunks(chunk).try_for_each(|chunk| lines.take(chunk));
+        let events = taken
+            .and_then(|()| lines.finish())
+            .map_err(|problem| problem.code)?;
+        let outcome = |event: Read| match event {
+            Ok(event) => Ok(event.event_id),
+            Err(refusal) => Err(refusal.faults[0].code.as_str()),
+        };
+        Ok(events.into_iter().map(outcome).collect())
+    }
+
+    #[test]
+    fn lines_are_read_whatever_the_chunks_and_a_bad_one_is_refused_alone() {
+        let large = event(&"x".repeat(300 << 10));
+        let body = [
+            &event("a"),
+            "",
+            &format!("  {}\r", event("b")),
+            "{\"id\":",
+            &large,
+            &format!("{} {}", event("c"), event("d")),
+            &event("e"),
+        ]
+        .join("\n");
+        let expected = vec![
+            Ok("a".to_owned()),
+            Ok("b".to_owned()),
+            Err("malformed-body"),
+            Err("event-too-large"),
+            Err("malformed-body"),
+            Ok("e".to_owned()),
+        ];
+        for chunk in [1 << 20, 1000, 13] {
+            assert_eq!(read_lines(body.as_bytes(), chunk), Ok(expected.clone()));
+        }
+        let not_utf8 = [event("a").as_bytes(), b"\n{\"id\":\"\xff\"}\n"].concat();
+        let expected = vec![Ok("a".to_owned()), Err("malformed-body")];
+        assert_eq!(read_lines(&not_utf8, 5), Ok(expected));
+    }
+
+    #[test]
+    fn no_line_is_no_body_and_too_many_are_refused_whole() {
+        assert_eq!(read_lines(b"\n \r\n", 1), Err(Code::MalformedBody));
+        let many = "{}\n".repeat(MAX_BODY_EVENTS + 1);
+        assert_eq!(read_lines(many.as_bytes(), 4096), Err(Code::TooManyEvents));
+        let most = "{}\n".repeat(MAX_BODY_EVENTS);
+        assert_eq!(
+            read_lines(most.as_bytes(), 4096).map(|e| e.len()),
+            Ok(MAX_BODY_EVENTS)
+        );
     }
 }

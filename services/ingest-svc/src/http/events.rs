@@ -1,7 +1,8 @@
-//! `POST /v1/events`: one event or an array of them.
+//! `POST /v1/events`: events in any of the formats that are taken.
 
 use super::answer::{self, Item};
 use super::body::{self, Body};
+use super::format::{Coding, Format};
 use crate::Ingest;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -14,12 +15,9 @@ pub(crate) async fn post(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    body::check_coding(&request)?;
+    let (format, coding) = (Format::of(&request)?, Coding::of(&request)?);
     check_query(&request)?;
-    let arrived = body::receive(&ingest.arriving, payload).await?;
-    let events = body::read(&arrived.bytes, &ingest.limits)?;
-    drop(arrived);
-    match events {
+    match body::read(format, coding, payload, &ingest.arriving, &ingest.limits).await? {
         Body::One(event) => {
             let mut items = store(&ingest, vec![*event]).await?;
             items.pop().map_or_else(|| answer::many(&[]), answer::one)

@@ -1,0 +1,183 @@
+//! Aevon's own format: one JSON object an event.
+
+use super::reader::{Fields, Reader, future_refusal};
+use super::{FaultCode, Limits, NewEvent, RESERVED_METADATA_PREFIX, Refusal};
+use crate::identity::UNIT_SEPARATOR;
+use crate::json;
+use crate::time::Timestamp;
+use std::borrow::Cow;
+
+const FIELDS: [&str; 9] = [
+    "tenant_id",
+    "principal_id",
+    "id",
+    "source",
+    "type",
+    "occurred_at",
+    "schema_version",
+    "data",
+    "metadata",
+];
+
+/// Reads one event.
+///
+/// # Errors
+/// Every fault of the event, not just the first.
+pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEvent, Refusal> {
+    let fields = Fields::split(raw, &FIELDS, limits)?;
+    let mut reader = Reader::default();
+    for (field, _) in &fields.others {
+        reader.fault(field, FaultCode::UnknownField, "is no field of an event");
+    }
+    reader.check(&fields);
+    let mut identifier = |field| {
+        let raw = reader.required(field, fields.get(field));
+        reader.identifier(field, raw)
+    };
+    let (tenant_id, principal_id) = (identifier("tenant_id"), identifier("principal_id"));
+    let id = identifier("id");
+    let source = reader.identifier("source", fields.get("source"));
+    let event_type = reader.event_type("type", fields.get("type"));
+    let occurred_at = reader.required("occurred_at", fields.get("occurred_at"));
+    let occurred_at = reader.instant("occurred_at", occurred_at);
+    let schema_version = schema_version(&mut reader, fields.get("schema_version"));
+    let data = reader.required("data", fields.get("data"));
+    let data = reader.object("data", data);
+    let metadata = reader.object("metadata", fields.get("metadata"));
+    if metadata.is_some_and(has_reserved_key) {
+        let detail = format!("keys beginning with {RESERVED_METADATA_PREFIX} are reserved");
+        reader.fault("metadata", FaultCode::InvalidField, detail);
+    }
+    if !reader.faults.is_empty() {
+        return Err(Refusal {
+            id: id.map(Cow::into_owned),
+            faults: reader.faults,
+        });
+    }
+    let id = id.unwrap_or_default();
+    let occurred_at = occurred_at.unwrap_or(received_at);
+    Ok(NewEvent {
+        tenant_id: tenant_id.unwrap_or_default().into_owned(),
+        principal_id: principal_id.unwrap_or_default().into_owned(),
+        event_id: match source {
+            Some(source) => format!("{source}{UNIT_SEPARATOR}{id}"),
+            None => id.into_owned(),
+        },
+        event_type: event_type.unwrap_or_default().into_owned(),
+        occurred_at,
+        is_time_received: false,
+        schema_version,
+        data: data.unwrap_or("{}").to_owned(),
+        metadata: metadata.unwrap_or("{}").to_owned(),
+        refusal: future_refusal("occurred_at", occurred_at, received_at, limits),
+    })
+}
+
+fn schema_version(reader: &mut Reader, raw: Option<&str>) -> i32 {
+    let detail = match raw.map(str::parse::<i32>) {
+        None | Some(Ok(0)) => return 0,
+        Some(Ok(version)) if version > 0 => {
+            "no schemas are registered here: leave it out, or send 0"
+        }
+        Some(_) => "must be an integer from 0",
+    };
+    reader.fault("schema_version", FaultCode::InvalidField, detail);
+    0
+}
+
+/// Whether a key of a well-formed object begins as Aevon's own do.
+fn has_reserved_key(object: &str) -> bool {
+    // Looked at closely only where it may be so: an escape can hide the beginning.
+    (object.contains(RESERVED_METADATA_PREFIX) || object.contains('\\'))
+        && json::keys(object).is_some_and(|keys| {
+            keys.iter()
+                .any(|key| key.starts_with(RESERVED_METADATA_PREFIX))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+    fn read(raw: &str) -> Result<NewEvent, Refusal> {
+        parse(raw, NOW, &Limits::default())
+    }
+
+    fn codes(raw: &str) -> Vec<(String, &'static str)> {
+        let faults = read(raw).unwrap_err().faults;
+        faults
+            .into_iter()
+            .map(|f| (f.field.unwrap_or_default(), f.code.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn a_whole_event_is_read_and_keeps_its_digits() {
+        let event = read(
+            r#"{"tenant_id":"acme","principal_id":"u/1 %\"😀","id":"e","source":"gw","type":"t",
+               "occurred_at":"2026-02-11T10:30:00+02:00","data":{"n":1.10}}"#,
+        )
+        .unwrap();
+        assert_eq!(event.principal_id, "u/1 %\"😀");
+        assert_eq!((event.event_id.as_str(), event.id()), ("gw\u{1f}e", "e"));
+        assert_eq!(event.data, r#"{"n":1.10}"#);
+        assert_eq!((event.metadata.as_str(), event.refusal), ("{}", None));
+    }
+
+    #[test]
+    fn every_fault_is_listed() {
+        let found = codes(
+            r#"{"tenant_id":"","principal_id":7,"id":"a\u0000b","type":"aevon.x","colour":1,
+               "occurred_at":"yesterday","schema_version":-1,"data":[],"metadata":{"n":1e61}}"#,
+        );
+        let expected = [
+            ("colour", "unknown-field"),
+            ("tenant_id", "invalid-field"),
+            ("principal_id", "invalid-field"),
+            ("id", "invalid-field"),
+            ("type", "reserved-type"),
+            ("occurred_at", "invalid-field"),
+            ("schema_version", "invalid-field"),
+            ("data", "invalid-field"),
+            ("metadata", "number-out-of-bounds"),
+        ];
+        assert_eq!(found, expected.map(|(f, c)| (f.to_owned(), c)));
+    }
+
+    #[test]
+    fn missing_fields_and_other_shapes_are_named() {
+        let missing = [
+            "tenant_id",
+            "principal_id",
+            "id",
+            "type",
+            "occurred_at",
+            "data",
+        ];
+        assert_eq!(
+            codes("{}"),
+            missing.map(|f| (f.to_owned(), "missing-field"))
+        );
+        assert_eq!(codes("[]"), [(String::new(), "malformed-body")]);
+        assert_eq!(codes("7"), [(String::new(), "malformed-body")]);
+    }
+
+    #[test]
+    fn a_future_event_carries_its_refusal_and_513_bytes_are_too_long() {
+        let at = |micros: i64| {
+            let when = NOW.plus_micros(micros);
+            format!(
+                r#"{{"tenant_id":"a","principal_id":"p","id":"i","type":"t","data":{{}},
+                    "occurred_at":"{when}"}}"#
+            )
+        };
+        assert_eq!(read(&at(300_000_000)).unwrap().refusal, None);
+        let refusal = read(&at(300_000_001)).unwrap().refusal.unwrap();
+        assert_eq!(refusal.code, FaultCode::OccurredAtInFuture);
+        let long = at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(513)));
+        assert_eq!(codes(&long), [("id".to_owned(), "identifier-too-long")]);
+        assert!(read(&at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(512)))).is_ok());
+    }
+}

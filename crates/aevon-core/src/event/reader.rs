@@ -1,0 +1,221 @@
+//! What the formats share: the fields of a JSON object, raw, and reading them while faults collect.
+
+use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Refusal};
+use crate::identity::{self, IdentifierFault};
+use crate::json::{self, Key, Unstorable};
+use crate::time::Timestamp;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Longest name of a field that a fault repeats.
+const MAX_NAME_CHARS: usize = 80;
+
+/// The fields of an object: those with a name of the list at its index, and the others.
+#[derive(Debug)]
+pub(super) struct Fields<'a, const N: usize> {
+    names: &'static [&'static str; N],
+    values: [Option<&'a str>; N],
+    pub(super) others: Vec<(Cow<'a, str>, &'a str)>,
+    repeated: Vec<&'static str>,
+}
+
+impl<'a, const N: usize> Fields<'a, N> {
+    /// Splits an event into its fields.
+    ///
+    /// # Errors
+    /// Where it is too large, or not one JSON object.
+    pub(super) fn split(
+        raw: &'a str,
+        names: &'static [&'static str; N],
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        let limit = limits.event_bytes;
+        if raw.len() > limit {
+            let detail = format!("has {} bytes; an event may have {limit}", raw.len());
+            return Err(Refusal::whole(FaultCode::EventTooLarge, detail));
+        }
+        let mut deserializer = serde_json::Deserializer::from_str(raw);
+        let fields = deserializer.deserialize_map(SplitVisitor(names));
+        fields
+            .and_then(|fields| deserializer.end().map(|()| fields))
+            .map_err(|error| {
+                let detail = format!("is not a JSON object: {error}");
+                Refusal::whole(FaultCode::MalformedBody, detail)
+            })
+    }
+
+    /// The raw value of a field; null is as good as absent.
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+        let at = self.names.iter().position(|known| *known == name)?;
+        self.values[at].filter(|raw| *raw != "null")
+    }
+}
+
+struct SplitVisitor<const N: usize>(&'static [&'static str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for SplitVisitor<N> {
+    type Value = Fields<'de, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Fields {
+            names: self.0,
+            values: [None; N],
+            others: Vec::new(),
+            repeated: Vec::new(),
+        };
+        while let Some(Key(key)) = map.next_key()? {
+            let value = map.next_value::<&'de RawValue>()?.get();
+            match self.0.iter().position(|name| *name == key) {
+                Some(at) if fields.values[at].is_some() => fields.repeated.push(self.0[at]),
+                Some(at) => fields.values[at] = Some(value),
+                None => fields.others.push((key, value)),
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Reads raw values; what is wrong with them collects.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Reader {
+    /// Notes what is wrong with the fields as such.
+    pub(super) fn check<const N: usize>(&mut self, fields: &Fields<'_, N>) {
+        for field in &fields.repeated {
+            self.fault(field, FaultCode::InvalidField, "is given more than once");
+        }
+    }
+
+    pub(super) fn fault(&mut self, field: &str, code: FaultCode, detail: impl Into<String>) {
+        self.faults.push(Fault {
+            field: Some(field.chars().take(MAX_NAME_CHARS).collect()),
+            code,
+            detail: detail.into(),
+        });
+    }
+
+    /// A value that must be there.
+    pub(super) fn required<'a>(&mut self, field: &str, raw: Option<&'a str>) -> Option<&'a str> {
+        if raw.is_none() {
+            self.fault(field, FaultCode::MissingField, "is required");
+        }
+        raw
+    }
+
+    pub(super) fn text<'a>(&mut self, field: &str, raw: Option<&'a str>) -> Option<Cow<'a, str>> {
+        let raw = raw?;
+        let text = match raw
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+        {
+            None => {
+                self.fault(field, FaultCode::InvalidField, "must be a string");
+                return None;
+            }
+            Some(plain) if !plain.contains('\\') => return Some(Cow::Borrowed(plain)),
+            Some(_) => serde_json::from_str::<String>(raw),
+        };
+        match text {
+            Ok(text) => Some(Cow::Owned(text)),
+            Err(_) => {
+                self.fault(field, FaultCode::InvalidField, "holds a lone surrogate");
+                None
+            }
+        }
+    }
+
+    pub(super) fn identifier<'a>(
+        &mut self,
+        field: &str,
+        raw: Option<&'a str>,
+    ) -> Option<Cow<'a, str>> {
+        let text = self.text(field, raw)?;
+        let fault = match identity::check(&text) {
+            Ok(()) => return Some(text),
+            Err(fault) => fault,
+        };
+        let code = match fault {
+            IdentifierFault::TooLong(_) => FaultCode::IdentifierTooLong,
+            IdentifierFault::Empty | IdentifierFault::Control => FaultCode::InvalidField,
+        };
+        self.fault(field, code, fault.to_string());
+        None
+    }
+
+    pub(super) fn event_type<'a>(
+        &mut self,
+        field: &str,
+        raw: Option<&'a str>,
+    ) -> Option<Cow<'a, str>> {
+        let raw = self.required(field, raw);
+        let event_type = self.identifier(field, raw)?;
+        if event_type.starts_with(RESERVED_PREFIX) {
+            let detail = format!("types beginning with {RESERVED_PREFIX} are reserved");
+            self.fault(field, FaultCode::ReservedType, detail);
+        }
+        Some(event_type)
+    }
+
+    pub(super) fn instant(&mut self, field: &str, raw: Option<&str>) -> Option<Timestamp> {
+        let text = self.text(field, raw)?;
+        Timestamp::parse(&text)
+            .map_err(|detail| self.fault(field, FaultCode::InvalidField, detail))
+            .ok()
+    }
+
+    /// An object that the log can hold.
+    pub(super) fn object<'a>(&mut self, field: &str, raw: Option<&'a str>) -> Option<&'a str> {
+        let raw = raw?;
+        if !raw.starts_with('{') {
+            self.fault(field, FaultCode::InvalidField, "must be an object");
+            return None;
+        }
+        self.storable(field, raw)
+    }
+
+    /// A value that the log can hold.
+    pub(super) fn storable<'a>(&mut self, field: &str, raw: &'a str) -> Option<&'a str> {
+        match json::check(raw) {
+            Ok(()) => return Some(raw),
+            Err(Unstorable::TooDeep) => {
+                let detail = format!("is nested deeper than {} levels", json::MAX_DEPTH);
+                self.fault(field, FaultCode::InvalidField, detail);
+            }
+            Err(Unstorable::Text(what)) => {
+                let detail = format!("a string in it holds {what}");
+                self.fault(field, FaultCode::InvalidField, detail);
+            }
+            Err(Unstorable::Number(literal)) => {
+                let detail = format!(
+                    "the number {literal} in it is out of bounds: 60 digits, exponent within ±60"
+                );
+                self.fault(field, FaultCode::NumberOutOfBounds, detail);
+            }
+        }
+        None
+    }
+}
+
+/// The refusal of an event that lies too far ahead; for what is not a duplicate.
+pub(super) fn future_refusal(
+    field: &str,
+    occurred: Timestamp,
+    received: Timestamp,
+    limits: &Limits,
+) -> Option<Fault> {
+    let latest = received.plus_micros(limits.max_future_skew_us);
+    (occurred > latest).then(|| Fault {
+        field: Some(field.to_owned()),
+        code: FaultCode::OccurredAtInFuture,
+        detail: format!("{occurred} lies ahead of {latest}, the latest that is taken now"),
+    })
+}
