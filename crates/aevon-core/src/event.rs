@@ -37,6 +37,17 @@ impl Default for Limits {
     }
 }
 
+/// The circumstances in which an event is received.
+#[derive(Clone, Copy, Debug)]
+pub struct Receipt<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// The tenant that the sender is bound to; `None` may name any.
+    pub tenant: Option<&'a str>,
+    /// The bounds of the place.
+    pub limits: &'a Limits,
+}
+
 /// One thing that is wrong with an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -69,6 +80,8 @@ pub enum FaultCode {
     ReservedType,
     /// An event of too many bytes.
     EventTooLarge,
+    /// A tenant that the sender has nothing to do with.
+    Forbidden,
 }
 
 impl FaultCode {
@@ -84,6 +97,7 @@ impl FaultCode {
             Self::OccurredAtInFuture => "occurred-at-in-future",
             Self::ReservedType => "reserved-type",
             Self::EventTooLarge => "event-too-large",
+            Self::Forbidden => "forbidden",
         }
     }
 }

@@ -167,7 +167,6 @@ fn settings_for(program: &Program, args: &ServiceArgs) -> Result<Settings, Setti
 
 /// What a service cannot start without.
 fn complete(settings: &Settings) -> Result<(), SettingsError> {
-    settings.check_auth()?;
     settings.bind_host()?;
     settings.database_url()?;
     Ok(())

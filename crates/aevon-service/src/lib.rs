@@ -4,6 +4,7 @@
 //! Invariant: nothing here names an event, a rule or a table.
 //! Invariant: every setting has a default or a clear error that names it.
 
+pub mod auth;
 pub mod cli;
 pub mod health;
 pub mod http;
@@ -12,6 +13,7 @@ pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
 
+pub use auth::{Auth, Caller, Scope};
 pub use cli::{Program, ServiceArgs};
 pub use health::Readiness;
 pub use http::HttpOptions;

@@ -2,6 +2,7 @@
 //! both the test and, told so by a variable, the service.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "runners read it")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
@@ -19,6 +20,14 @@ const COMPLETE: [&str; 4] = [
 
 fn main() -> ExitCode {
     let role = std::env::var(ROLE);
+    let arguments: Vec<String> = std::env::args().collect();
+    if role.is_err() && arguments.iter().any(|argument| argument == "--list") {
+        // How a runner asks a test without the usual harness what it holds.
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("a_service_from_outside: test");
+        }
+        return ExitCode::SUCCESS;
+    }
     if role.is_err() {
         told_to_stop_it_exits_0();
         failing_it_says_why_in_one_line_and_exits_1();
@@ -106,11 +115,7 @@ fn failing_it_says_why_in_one_line_and_exits_1() {
 
 fn incomplete_settings_are_refused_in_one_line() {
     for (args, says) in [
-        (&[][..], "auth.mode = \"api_key\" needs keys"),
-        (
-            &COMPLETE[..2],
-            "database.url is not set; set AEVON_DATABASE__URL",
-        ),
+        (&[][..], "database.url is not set; set AEVON_DATABASE__URL"),
         (
             &["--config", "no-such.yaml"],
             "cannot read the settings file no-such.yaml: ",

@@ -1,4 +1,5 @@
-//! The operator's command line: `migrate`, `rules`, and `dev`, the whole system in one process.
+//! The operator's command line: `migrate`, `key`, `rules`, and `dev`, the whole system in one
+//! process.
 //!
 //! Invariant: a command exits 0 only on success; a failure is one line on standard error.
 //! Invariant: what was asked for goes to standard output, everything else to standard error.
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 mod dev;
+mod key;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -38,6 +40,11 @@ enum Command {
         /// Partitions of a new log; chosen once, never changed
         #[arg(long, value_name = "N")]
         partitions: Option<i32>,
+    },
+    /// Makes, lists, revokes and rotates keys
+    Key {
+        #[command(subcommand)]
+        command: key::KeyCommand,
     },
     /// Checks or applies a folder of rules
     Rules {
@@ -92,6 +99,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Rules {
                 command: RulesCommand::Apply { dir },
             } => apply_rules(&settings, &dir).await,
+            Command::Key { command } => key::run(&settings, command).await,
             Command::Dev(args) => dev::run(settings, args).await,
             Command::Settings => {
                 print!("{}", markdown_reference());

@@ -5,3 +5,5 @@ mod body;
 pub(crate) mod events;
 mod format;
 mod unpack;
+
+pub(crate) use answer::unavailable;

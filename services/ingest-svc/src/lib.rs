@@ -8,8 +8,8 @@ use actix_web::web;
 use aevon_core::event::Limits;
 use aevon_core::time::Timestamp;
 use aevon_schema::append::Writer;
-use aevon_schema::migrate;
-use aevon_schema::{Database, DatabaseOptions};
+use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
+use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::settings::{IngestSettings, Settings};
@@ -40,6 +40,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Ingest {
     database: Database,
+    auth: Auth,
     settings: IngestSettings,
     limits: Arc<Limits>,
     /// A permit for each byte of the bodies that are being received and read.
@@ -61,6 +62,15 @@ impl Ingest {
             application_name: "ingest-svc",
             statement_timeout: STATEMENT_TIMEOUT,
         })?;
+        let keys = database.clone();
+        let auth = Auth::new(settings.auth.mode, move |key_no| {
+            let keys = keys.clone();
+            async move {
+                let found = api_keys::find(&keys, key_no).await;
+                let key = found.map_err(|error| http::unavailable(&error))?;
+                Ok(key.map(|key| StoredKey::new(key.secret_hash, key.tenant_id, &key.scopes)))
+            }
+        });
         let skew = settings.ingest.max_future_skew.get().as_micros();
         let limits = Limits {
             max_future_skew_us: i64::try_from(skew).unwrap_or(i64::MAX / 4),
@@ -70,6 +80,7 @@ impl Ingest {
         let settings = settings.ingest.clone();
         Ok(Self {
             database,
+            auth,
             settings,
             limits: Arc::new(limits),
             arriving: Arc::new(Semaphore::new(MAX_ARRIVING_BYTES)),

@@ -4,7 +4,8 @@
 //! Invariant: an answer may be refused (a budget, a bound); it is never another one.
 
 use actix_web::web;
-use aevon_schema::{Database, DatabaseOptions, StoreError, migrate};
+use aevon_schema::{Database, DatabaseOptions, StoreError, api_keys, migrate};
+use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::settings::Settings;
@@ -24,6 +25,7 @@ const AFTER_BUDGET: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Projection {
     database: Database,
+    auth: Auth,
     /// How long one question may take.
     budget: Duration,
     /// Empty until the database was reached: only it knows how many there are.
@@ -43,8 +45,18 @@ impl Projection {
             application_name: "projection-svc",
             statement_timeout: budget + AFTER_BUDGET,
         })?;
+        let keys = database.clone();
+        let auth = Auth::new(settings.auth.mode, move |key_no| {
+            let keys = keys.clone();
+            async move {
+                let found = api_keys::find(&keys, key_no).await;
+                let key = found.map_err(|error| http::store_problem(&error))?;
+                Ok(key.map(|key| StoredKey::new(key.secret_hash, key.tenant_id, &key.scopes)))
+            }
+        });
         Ok(Self {
             database,
+            auth,
             budget,
             partitions: Arc::default(),
         })

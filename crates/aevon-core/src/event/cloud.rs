@@ -6,9 +6,8 @@
 //! `metadata`. `data` is a JSON object.
 
 use super::reader::{Fields, Reader, future_refusal};
-use super::{FaultCode, Limits, NewEvent, RECEIVED_MARK, Refusal};
+use super::{FaultCode, NewEvent, RECEIVED_MARK, Receipt, Refusal};
 use crate::identity::UNIT_SEPARATOR;
-use crate::time::Timestamp;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -29,8 +28,8 @@ const FIELDS: [&str; 10] = [
 ///
 /// # Errors
 /// Every fault of the event, not just the first; fields are named as CloudEvents names them.
-pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEvent, Refusal> {
-    let fields = Fields::split(raw, &FIELDS, limits)?;
+pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
+    let fields = Fields::split(raw, &FIELDS, receipt.limits)?;
     let mut reader = Reader::default();
     reader.check(&fields);
     check_version(&mut reader, fields.get("specversion"));
@@ -39,7 +38,8 @@ pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEv
         reader.identifier(field, raw)
     };
     let (id, source) = (identifier("id"), identifier("source"));
-    let (principal_id, tenant_id) = (identifier("subject"), identifier("tenantid"));
+    let principal_id = identifier("subject");
+    let tenant_id = reader.tenant("tenantid", fields.get("tenantid"), receipt);
     let event_type = reader.event_type("type", fields.get("type"));
     let time = reader.instant("time", fields.get("time"));
     check_content_type(&mut reader, fields.get("datacontenttype"));
@@ -62,7 +62,7 @@ pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEv
             faults: reader.faults,
         });
     }
-    let occurred_at = time.unwrap_or(received_at);
+    let occurred_at = time.unwrap_or(receipt.at);
     let (source, id) = (source.unwrap_or_default(), id.unwrap_or_default());
     Ok(NewEvent {
         tenant_id: tenant_id.unwrap_or_default().into_owned(),
@@ -74,7 +74,7 @@ pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEv
         schema_version: 0,
         data: data.unwrap_or("{}").to_owned(),
         metadata,
-        refusal: future_refusal("time", occurred_at, received_at, limits),
+        refusal: future_refusal("time", occurred_at, receipt),
     })
 }
 
@@ -167,14 +167,28 @@ fn metadata(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Limits;
+    use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
     const WHOLE: &str = r#"{"specversion":"1.0","id":"e","source":"/gw","type":"t","subject":"u",
         "time":"2026-02-11T10:30:00Z","tenantid":"acme","region":"eu","weight":2.50,
         "dataschema":null,"datacontenttype":"application/json; charset=utf-8","data":{"n":1.10}}"#;
 
+    fn read_as(tenant: Option<&str>, raw: &str) -> Result<NewEvent, Refusal> {
+        let limits = &Limits::default();
+        parse(
+            raw,
+            &Receipt {
+                at: NOW,
+                tenant,
+                limits,
+            },
+        )
+    }
+
     fn read(raw: &str) -> Result<NewEvent, Refusal> {
-        parse(raw, NOW, &Limits::default())
+        read_as(None, raw)
     }
 
     fn codes(raw: &str) -> Vec<(String, &'static str)> {

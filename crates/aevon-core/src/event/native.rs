@@ -1,10 +1,9 @@
 //! Aevon's own format: one JSON object an event.
 
 use super::reader::{Fields, Reader, future_refusal};
-use super::{FaultCode, Limits, NewEvent, RESERVED_METADATA_PREFIX, Refusal};
+use super::{FaultCode, NewEvent, RESERVED_METADATA_PREFIX, Receipt, Refusal};
 use crate::identity::UNIT_SEPARATOR;
 use crate::json;
-use crate::time::Timestamp;
 use std::borrow::Cow;
 
 const FIELDS: [&str; 9] = [
@@ -23,19 +22,19 @@ const FIELDS: [&str; 9] = [
 ///
 /// # Errors
 /// Every fault of the event, not just the first.
-pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEvent, Refusal> {
-    let fields = Fields::split(raw, &FIELDS, limits)?;
+pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
+    let fields = Fields::split(raw, &FIELDS, receipt.limits)?;
     let mut reader = Reader::default();
     for (field, _) in &fields.others {
         reader.fault(field, FaultCode::UnknownField, "is no field of an event");
     }
     reader.check(&fields);
+    let tenant_id = reader.tenant("tenant_id", fields.get("tenant_id"), receipt);
     let mut identifier = |field| {
         let raw = reader.required(field, fields.get(field));
         reader.identifier(field, raw)
     };
-    let (tenant_id, principal_id) = (identifier("tenant_id"), identifier("principal_id"));
-    let id = identifier("id");
+    let (principal_id, id) = (identifier("principal_id"), identifier("id"));
     let source = reader.identifier("source", fields.get("source"));
     let event_type = reader.event_type("type", fields.get("type"));
     let occurred_at = reader.required("occurred_at", fields.get("occurred_at"));
@@ -55,7 +54,7 @@ pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEv
         });
     }
     let id = id.unwrap_or_default();
-    let occurred_at = occurred_at.unwrap_or(received_at);
+    let occurred_at = occurred_at.unwrap_or(receipt.at);
     Ok(NewEvent {
         tenant_id: tenant_id.unwrap_or_default().into_owned(),
         principal_id: principal_id.unwrap_or_default().into_owned(),
@@ -69,7 +68,7 @@ pub fn parse(raw: &str, received_at: Timestamp, limits: &Limits) -> Result<NewEv
         schema_version,
         data: data.unwrap_or("{}").to_owned(),
         metadata: metadata.unwrap_or("{}").to_owned(),
-        refusal: future_refusal("occurred_at", occurred_at, received_at, limits),
+        refusal: future_refusal("occurred_at", occurred_at, receipt),
     })
 }
 
@@ -98,11 +97,25 @@ fn has_reserved_key(object: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Limits;
+    use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
+    fn read_as(tenant: Option<&str>, raw: &str) -> Result<NewEvent, Refusal> {
+        let limits = &Limits::default();
+        parse(
+            raw,
+            &Receipt {
+                at: NOW,
+                tenant,
+                limits,
+            },
+        )
+    }
+
     fn read(raw: &str) -> Result<NewEvent, Refusal> {
-        parse(raw, NOW, &Limits::default())
+        read_as(None, raw)
     }
 
     fn codes(raw: &str) -> Vec<(String, &'static str)> {
@@ -179,5 +192,22 @@ mod tests {
         let long = at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(513)));
         assert_eq!(codes(&long), [("id".to_owned(), "identifier-too-long")]);
         assert!(read(&at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(512)))).is_ok());
+    }
+
+    #[test]
+    fn a_sender_of_a_tenant_need_not_name_it_and_may_name_no_other() {
+        let raw = |tenant: &str| {
+            format!(
+                r#"{{{tenant}"principal_id":"p","id":"i","type":"t","data":{{}},
+                    "occurred_at":"2026-02-11T10:30:00Z"}}"#
+            )
+        };
+        for own in ["", r#""tenant_id":null,"#, r#""tenant_id":"acme","#] {
+            let event = read_as(Some("acme"), &raw(own)).unwrap();
+            assert_eq!(event.tenant_id, "acme");
+        }
+        let other = read_as(Some("acme"), &raw(r#""tenant_id":"other","#)).unwrap_err();
+        assert_eq!(other.faults[0].code, FaultCode::Forbidden);
+        assert!(read_as(None, &raw("")).is_err());
     }
 }

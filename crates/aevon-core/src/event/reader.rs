@@ -1,6 +1,6 @@
 //! What the formats share: the fields of a JSON object, raw, and reading them while faults collect.
 
-use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Refusal};
+use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Receipt, Refusal};
 use crate::identity::{self, IdentifierFault};
 use crate::json::{self, Key, Unstorable};
 use crate::time::Timestamp;
@@ -151,6 +151,29 @@ impl Reader {
         None
     }
 
+    /// The tenant: the sender's, or the one that a sender names who may name any.
+    pub(super) fn tenant<'a>(
+        &mut self,
+        field: &str,
+        raw: Option<&'a str>,
+        receipt: &Receipt<'a>,
+    ) -> Option<Cow<'a, str>> {
+        let Some(own) = receipt.tenant else {
+            let raw = self.required(field, raw);
+            return self.identifier(field, raw);
+        };
+        match raw {
+            None => Some(Cow::Borrowed(own)),
+            Some(_) => {
+                let named = self.identifier(field, raw)?;
+                if named != own {
+                    self.fault(field, FaultCode::Forbidden, "the key is another tenant's");
+                }
+                Some(named)
+            }
+        }
+    }
+
     pub(super) fn event_type<'a>(
         &mut self,
         field: &str,
@@ -209,10 +232,9 @@ impl Reader {
 pub(super) fn future_refusal(
     field: &str,
     occurred: Timestamp,
-    received: Timestamp,
-    limits: &Limits,
+    receipt: &Receipt<'_>,
 ) -> Option<Fault> {
-    let latest = received.plus_micros(limits.max_future_skew_us);
+    let latest = receipt.at.plus_micros(receipt.limits.max_future_skew_us);
     (occurred > latest).then(|| Fault {
         field: Some(field.to_owned()),
         code: FaultCode::OccurredAtInFuture,

@@ -21,21 +21,6 @@ impl Settings {
         }
     }
 
-    /// Whether this version can serve `auth.mode`.
-    ///
-    /// # Errors
-    /// For `api_key`: there are no keys yet.
-    pub fn check_auth(&self) -> Result<(), SettingsError> {
-        match self.auth.mode {
-            AuthMode::Disabled => Ok(()),
-            AuthMode::ApiKey => Err(SettingsError::Refused(
-                "auth.mode = \"api_key\" needs keys, which this version does not have yet; set \
-                 AEVON_AUTH__MODE=disabled (everybody is the platform; loopback only)"
-                    .to_owned(),
-            )),
-        }
-    }
-
     /// The address to listen on: `server.host`, but with auth disabled 127.0.0.1 unless a host
     /// was chosen or the network is allowed.
     ///
@@ -77,16 +62,6 @@ mod tests {
         );
         settings.database.url = Some(Secret::new("postgres://host/db"));
         assert_eq!(settings.database_url().unwrap(), "postgres://host/db");
-    }
-
-    #[test]
-    fn keys_are_refused_until_there_are_some() {
-        assert_eq!(
-            Settings::default().check_auth().unwrap_err().to_string(),
-            "auth.mode = \"api_key\" needs keys, which this version does not have yet; set \
-             AEVON_AUTH__MODE=disabled (everybody is the platform; loopback only)"
-        );
-        disabled().check_auth().unwrap();
     }
 
     #[test]

@@ -99,7 +99,7 @@ async fn a_faulty_rule_file_stops_the_start_with_file_field_and_reason() {
 async fn settings_that_cannot_work_are_one_line() {
     let db = TestDatabase::create().await;
     let cases = [
-        ("AEVON_AUTH__MODE", "api_key", "AEVON_AUTH__MODE=disabled"),
+        ("AEVON_AUTH__MODE", "none", "api_key, disabled"),
         ("AEVON_INGEST__WRITERS", "many", "ingest.writers"),
         ("AEVON_INGEST__COLOUR", "red", "AEVON_INGEST__COLOUR"),
         ("AEVON_DATABASE__URL", "nonsense", "database.url"),

@@ -62,6 +62,16 @@ pub(crate) struct Answer {
 impl Service {
     /// Starts a service with more settings.
     pub(crate) fn spawn(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::spawn_with_log(name, database_url, settings, Stdio::inherit())
+    }
+
+    /// The same, with its log somewhere.
+    pub(crate) fn spawn_with_log(
+        name: &str,
+        database_url: &str,
+        settings: &[(&str, &str)],
+        log: impl Into<Stdio>,
+    ) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -70,7 +80,8 @@ impl Service {
         let mut command = command(name, database_url);
         command
             .env("AEVON_SERVER__PORT", port.to_string())
-            .envs(settings.iter().copied());
+            .envs(settings.iter().copied())
+            .stderr(log);
         let child = command.spawn().unwrap();
         let client = Client::builder().timeout(DEADLINE).build().unwrap();
         Self {

@@ -9,6 +9,7 @@ use aevon_core::append::Verdict;
 use aevon_core::event::{Fault, FaultCode, NewEvent, Refusal};
 use aevon_core::position::{Position, Version};
 use aevon_core::time::Timestamp;
+use aevon_schema::with_causes;
 use aevon_service::problem::{Code, Problem, ProblemItem};
 use serde::Serialize;
 use std::time::Duration;
@@ -83,6 +84,7 @@ fn public_code(code: FaultCode) -> Code {
         FaultCode::OccurredAtInFuture => Code::OccurredAtInFuture,
         FaultCode::ReservedType => Code::ReservedType,
         FaultCode::EventTooLarge => Code::EventTooLarge,
+        FaultCode::Forbidden => Code::Forbidden,
     }
 }
 
@@ -281,21 +283,22 @@ pub(crate) fn id_of(event: &NewEvent) -> String {
 
 /// What a caller is told where nothing can be acknowledged.
 pub(crate) fn unstored(error: &Unstored) -> Problem {
-    let problem = match error {
-        Unstored::Full | Unstored::Late(_) | Unstored::Stopping => Problem::new(
-            Code::Overloaded,
-            format!("{error}; sending the same body again is safe"),
-        ),
-        Unstored::Database(error) => Problem::new(Code::DatabaseUnavailable, error.to_string()),
-    };
-    problem.with_retry_after(RETRY_AFTER)
+    match error {
+        Unstored::Full | Unstored::Late(_) | Unstored::Stopping => {
+            let detail = format!("{error}; sending the same body again is safe");
+            Problem::new(Code::Overloaded, detail).with_retry_after(RETRY_AFTER)
+        }
+        Unstored::Database(error) => unavailable(error),
+    }
+}
+
+/// What a caller is told where the database failed; the detail is for the log.
+pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    Problem::new(Code::DatabaseUnavailable, with_causes(error)).with_retry_after(RETRY_AFTER)
 }
 
 /// What a caller is told before the database was ever reached.
 pub(crate) fn not_ready() -> Problem {
-    Problem::new(
-        Code::DatabaseUnavailable,
-        "the database was not reached yet",
-    )
-    .with_retry_after(RETRY_AFTER)
+    let detail = "the database was not reached yet";
+    Problem::new(Code::DatabaseUnavailable, detail).with_retry_after(RETRY_AFTER)
 }

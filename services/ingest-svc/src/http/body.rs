@@ -2,10 +2,9 @@
 
 use super::format::{Coding, Format};
 use super::unpack::{Sink, Unpacker};
-use crate::{MAX_BODY_EVENTS, now};
+use crate::MAX_BODY_EVENTS;
 use actix_web::web::Payload;
-use aevon_core::event::{FaultCode, Limits, NewEvent, Refusal, cloud, native};
-use aevon_core::time::Timestamp;
+use aevon_core::event::{FaultCode, NewEvent, Receipt, Refusal, cloud, native};
 use aevon_service::problem::{Code, Problem};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
@@ -37,17 +36,17 @@ pub(crate) async fn read(
     coding: Coding,
     payload: Payload,
     arriving: &Semaphore,
-    limits: &Limits,
+    receipt: &Receipt<'_>,
 ) -> Result<Body, Problem> {
     let received = async {
         if format == Format::Ndjson {
-            let lines = Unpacker::new(coding, Lines::new(limits), arriving)?;
+            let lines = Unpacker::new(coding, Lines::new(receipt), arriving)?;
             let (lines, _room) = receive(payload, lines).await?;
             return lines.finish().map(Body::Many);
         }
         let whole = Unpacker::new(coding, Vec::new(), arriving)?;
         let (bytes, _room) = receive(payload, whole).await?;
-        parse(&format, &bytes, now(), limits)
+        parse(&format, &bytes, receipt)
     };
     let received = tokio::time::timeout(ARRIVAL_TIMEOUT, received).await;
     received.unwrap_or_else(|_| {
@@ -72,12 +71,7 @@ fn malformed(detail: String) -> Problem {
 }
 
 /// Reads a body that is there whole.
-fn parse(
-    format: &Format,
-    bytes: &[u8],
-    received_at: Timestamp,
-    limits: &Limits,
-) -> Result<Body, Problem> {
+fn parse(format: &Format, bytes: &[u8], receipt: &Receipt<'_>) -> Result<Body, Problem> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
     let one = |event| Ok(Body::One(Box::new(event)));
@@ -85,15 +79,13 @@ fn parse(
     match (format, first) {
         (Format::BinaryCloudEvent(attributes), _) => {
             let event = cloud::structured(attributes, text);
-            one(event.and_then(|event| cloud::parse(&event, received_at, limits)))
+            one(event.and_then(|event| cloud::parse(&event, receipt)))
         }
         (_, None) => Err(malformed("the body is empty".to_owned())),
-        (Format::Json, Some(b'{')) => one(native::parse(whole(text)?, received_at, limits)),
-        (Format::CloudEvent, Some(b'{')) => one(cloud::parse(whole(text)?, received_at, limits)),
-        (Format::Json, Some(b'[')) => many(text, |event| native::parse(event, received_at, limits)),
-        (Format::CloudEventBatch, Some(b'[')) => {
-            many(text, |event| cloud::parse(event, received_at, limits))
-        }
+        (Format::Json, Some(b'{')) => one(native::parse(whole(text)?, receipt)),
+        (Format::CloudEvent, Some(b'{')) => one(cloud::parse(whole(text)?, receipt)),
+        (Format::Json, Some(b'[')) => many(text, |event| native::parse(event, receipt)),
+        (Format::CloudEventBatch, Some(b'[')) => many(text, |event| cloud::parse(event, receipt)),
         (Format::CloudEvent, _) => Err(malformed("this media type is one CloudEvent".to_owned())),
         (Format::CloudEventBatch, _) => Err(malformed(
             "this media type is an array of CloudEvents".to_owned(),
@@ -130,8 +122,7 @@ fn too_many() -> Problem {
 
 /// One event a line. Keeps the events and the line that is arriving, never the body.
 struct Lines<'l> {
-    limits: &'l Limits,
-    received_at: Timestamp,
+    receipt: &'l Receipt<'l>,
     line: Vec<u8>,
     /// How long the line is that is arriving, as far as it goes; only so much of it is kept as an
     /// event may have.
@@ -140,10 +131,9 @@ struct Lines<'l> {
 }
 
 impl<'l> Lines<'l> {
-    fn new(limits: &'l Limits) -> Self {
+    fn new(receipt: &'l Receipt<'l>) -> Self {
         Self {
-            limits,
-            received_at: now(),
+            receipt,
             line: Vec::new(),
             line_bytes: 0,
             events: Vec::new(),
@@ -153,7 +143,7 @@ impl<'l> Lines<'l> {
     fn extend(&mut self, part: &[u8]) {
         self.line_bytes += part.len();
         // Room for a carriage return and other blanks behind an event of the largest size.
-        let room = (self.limits.event_bytes + 64).saturating_sub(self.line.len());
+        let room = (self.receipt.limits.event_bytes + 64).saturating_sub(self.line.len());
         self.line.extend_from_slice(&part[..part.len().min(room)]);
     }
 
@@ -171,12 +161,12 @@ impl<'l> Lines<'l> {
             return Err(too_many());
         }
         let event = if bytes > line.len() {
-            let limit = self.limits.event_bytes;
+            let limit = self.receipt.limits.event_bytes;
             let detail = format!("has {bytes} bytes; an event may have {limit}");
             Err(Refusal::whole(FaultCode::EventTooLarge, detail))
         } else {
             match std::str::from_utf8(text) {
-                Ok(text) => native::parse(text, self.received_at, self.limits),
+                Ok(text) => native::parse(text, self.receipt),
                 Err(error) => {
                     let detail = format!("is not UTF-8: {error}");
                     Err(Refusal::whole(FaultCode::MalformedBody, detail))
@@ -215,6 +205,8 @@ impl Sink for Lines<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aevon_core::event::Limits;
+    use aevon_core::time::Timestamp;
 
     fn event(id: &str) -> String {
         format!(
@@ -225,8 +217,12 @@ mod tests {
     }
 
     fn read_lines(body: &[u8], chunk: usize) -> Result<Vec<Result<String, &'static str>>, Code> {
-        let limits = Limits::default();
-        let mut lines = Lines::new(&limits);
+        let receipt = Receipt {
+            at: Timestamp::from_micros(1_800_000_000_000_000),
+            tenant: None,
+            limits: &Limits::default(),
+        };
+        let mut lines = Lines::new(&receipt);
         let taken = body.chunks(chunk).try_for_each(|chunk| lines.take(chunk));
         let events = taken
             .and_then(|()| lines.finish())

@@ -3,10 +3,11 @@
 use super::answer::{self, Item};
 use super::body::{self, Body};
 use super::format::{Coding, Format};
-use crate::Ingest;
+use crate::{Ingest, now};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use aevon_core::event::{NewEvent, Refusal};
+use aevon_core::event::{NewEvent, Receipt, Refusal};
+use aevon_service::auth::Scope;
 use aevon_service::problem::{Code, Problem};
 
 /// Stores what it can, and says what became of each event.
@@ -15,9 +16,15 @@ pub(crate) async fn post(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
+    let caller = ingest.auth.caller(&request, Scope::Ingest).await?;
     let (format, coding) = (Format::of(&request)?, Coding::of(&request)?);
     check_query(&request)?;
-    match body::read(format, coding, payload, &ingest.arriving, &ingest.limits).await? {
+    let receipt = Receipt {
+        at: now(),
+        tenant: caller.tenant(),
+        limits: &ingest.limits,
+    };
+    match body::read(format, coding, payload, &ingest.arriving, &receipt).await? {
         Body::One(event) => {
             let mut items = store(&ingest, vec![*event]).await?;
             items.pop().map_or_else(|| answer::many(&[]), answer::one)

@@ -8,6 +8,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::operator::Operator;
 use aevon_schema::rules::{self, RuleVersion, Status};
+use aevon_service::auth::Scope;
 use aevon_service::problem::{Code, Problem};
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ pub(crate) async fn list(
     projection: Data<Projection>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    projection.auth.caller(&request, Scope::Read).await?;
     Parameters::of(&request)?.finish()?;
     let versions = load(&projection, None).await?;
     let names = versions.chunk_by(|a, b| a.rule.name == b.rule.name);
@@ -28,6 +30,7 @@ pub(crate) async fn get(
     projection: Data<Projection>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    projection.auth.caller(&request, Scope::Read).await?;
     let name = path_identifier(&request, "name", 2)?;
     Parameters::of(&request)?.finish()?;
     let versions = load(&projection, Some(&name)).await?;

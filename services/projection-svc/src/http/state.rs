@@ -10,6 +10,7 @@ use aevon_core::position::Version;
 use aevon_core::state::{Granularity, Range};
 use aevon_core::time::Timestamp;
 use aevon_schema::state::{self, RuleState, Selection, State, StateError, StateQuery};
+use aevon_service::auth::Scope;
 use aevon_service::problem::{Code, Problem};
 use serde::{Serialize, Serializer};
 
@@ -18,10 +19,11 @@ pub(crate) async fn get(
     projection: Data<Projection>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    let tenant_id = authorized_tenant(&projection, &request).await?;
     let principal_id = path_identifier(&request, "principal_id", 3)?;
     answer(
         &projection,
-        &request,
+        tenant_id,
         principal_id,
         Parameters::of(&request)?,
     )
@@ -33,22 +35,34 @@ pub(crate) async fn get_by_parameter(
     projection: Data<Projection>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    let tenant_id = authorized_tenant(&projection, &request).await?;
     let mut parameters = Parameters::of(&request)?;
     let principal_id = parameters
         .one("principal_id")?
         .ok_or_else(|| invalid("principal_id", "is required here"))?;
     let principal_id = identifier("principal_id", principal_id)?;
-    answer(&projection, &request, principal_id, parameters).await
+    answer(&projection, tenant_id, principal_id, parameters).await
+}
+
+/// The tenant of the path, if the caller may look at it.
+async fn authorized_tenant(
+    projection: &Projection,
+    request: &HttpRequest,
+) -> Result<String, Problem> {
+    let caller = projection.auth.caller(request, Scope::Read).await?;
+    let tenant_id = path_identifier(request, "tenant_id", 2)?;
+    caller.check_tenant(&tenant_id)?;
+    Ok(tenant_id)
 }
 
 async fn answer(
     projection: &Projection,
-    request: &HttpRequest,
+    tenant_id: String,
     principal_id: String,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
     let query = StateQuery {
-        tenant_id: path_identifier(request, "tenant_id", 2)?,
+        tenant_id,
         principal_id,
         selection: selection(&parameters.all("rule"))?,
         range: range(&mut parameters)?,

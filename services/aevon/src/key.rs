@@ -1,0 +1,144 @@
+//! `aevon key`: keys are made, listed, revoked and rotated here, and nowhere else.
+//!
+//! Invariant: a key is printed once, alone on standard output, when it is made.
+
+use aevon_core::identity;
+use aevon_core::time::Timestamp;
+use aevon_schema::api_keys::{self, ApiKey};
+use aevon_schema::{Connection, Database, DatabaseOptions, migrate};
+use aevon_service::auth::{self, Scope};
+use aevon_service::settings::{HumanDuration, Settings};
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use std::time::Duration;
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Makes a key and prints it, once
+    Create {
+        /// The tenant that the key is for
+        #[arg(long, value_name = "TENANT", required_unless_present = "platform")]
+        tenant: Option<String>,
+        /// A key for any tenant, for the platform's own services
+        #[arg(long, conflicts_with = "tenant")]
+        platform: bool,
+        /// What the key allows: ingest, read, admin
+        #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
+        scope: Vec<Scope>,
+    },
+    /// Lists keys, without their secrets
+    List,
+    /// Refuses a key from now on; services notice within seconds
+    Revoke {
+        /// Its number, as `aevon key list` shows it, and as the key itself does
+        number: i32,
+    },
+    /// Makes a key for the same tenant and scopes and prints it, once; the old one goes on for a while
+    Rotate {
+        /// The number of the old one
+        number: i32,
+        /// How long the old one goes on
+        #[arg(long, value_name = "DURATION", default_value = "24h")]
+        overlap: HumanDuration,
+    },
+}
+
+fn scope(name: &str) -> Result<Scope, String> {
+    Scope::parse(name).ok_or_else(|| {
+        let known = Scope::ALL.map(Scope::as_str).join(", ");
+        format!("{name:?} is not one of {known}")
+    })
+}
+
+/// Does it.
+pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Result<()> {
+    let database = Database::new(DatabaseOptions {
+        url: settings.database_url()?.to_owned(),
+        max_connections: 1,
+        application_name: "aevon key",
+        statement_timeout: Duration::from_secs(30),
+    })?;
+    migrate::check(&database).await?;
+    let mut connection = database.connect().await?;
+    match command {
+        KeyCommand::Create { tenant, scope, .. } => {
+            if let Some(tenant) = &tenant {
+                identity::check(tenant).map_err(|fault| anyhow::anyhow!("--tenant {fault}"))?;
+            }
+            let scopes: Vec<&str> = Scope::ALL
+                .into_iter()
+                .filter(|known| scope.contains(known))
+                .map(Scope::as_str)
+                .collect();
+            println!(
+                "{}",
+                create(&mut connection, tenant.as_deref(), &scopes).await?
+            );
+        }
+        KeyCommand::List => list(&api_keys::list(&mut connection, None).await?),
+        KeyCommand::Revoke { number } => {
+            if !api_keys::revoke(&mut connection, number, None).await? {
+                bail!("there is no key {number} that is still good");
+            }
+            println!(
+                "revoked {number}; services refuse it within {:?}",
+                auth::CACHE_TTL
+            );
+        }
+        KeyCommand::Rotate { number, overlap } => {
+            let old = good(&mut connection, number).await?;
+            let scopes: Vec<&str> = old.scopes.iter().map(String::as_str).collect();
+            let until = in_future(overlap.get())?;
+            let key = create(&mut connection, old.tenant_id.as_deref(), &scopes).await?;
+            api_keys::revoke(&mut connection, number, Some(until)).await?;
+            println!("{key}");
+            eprintln!("key {number} goes on until {until}");
+        }
+    }
+    Ok(())
+}
+
+async fn good(connection: &mut Connection, number: i32) -> anyhow::Result<ApiKey> {
+    let found = api_keys::list(connection, Some(number)).await?;
+    let good = found.into_iter().find(|key| !key.is_revoked);
+    good.with_context(|| format!("there is no key {number} that is still good"))
+}
+
+async fn create(
+    connection: &mut Connection,
+    tenant: Option<&str>,
+    scopes: &[&str],
+) -> anyhow::Result<String> {
+    let (secret, hash) = auth::new_secret()?;
+    let number = api_keys::create(connection, &hash, tenant, scopes).await?;
+    Ok(auth::key_text(number, &secret))
+}
+
+fn in_future(wait: Duration) -> anyhow::Result<Timestamp> {
+    let wait = i64::try_from(wait.as_micros()).context("--overlap is too long")?;
+    let now = jiff::Timestamp::now().as_microsecond();
+    let at = now.checked_add(wait).context("--overlap is too long")?;
+    Ok(Timestamp::from_micros(at))
+}
+
+fn list(keys: &[ApiKey]) {
+    println!(
+        "{:<8}{:<24}{:<20}{:<30}state",
+        "number", "tenant", "scopes", "made"
+    );
+    for key in keys {
+        let state = match (key.is_revoked, key.revoked_at) {
+            (true, Some(at)) => format!("revoked {at}"),
+            (false, Some(at)) => format!("good until {at}"),
+            _ => "good".to_owned(),
+        };
+        println!(
+            "{:<8}{:<24}{:<20}{:<30}{state}",
+            key.key_no,
+            key.tenant_id.as_deref().unwrap_or("(platform)"),
+            key.scopes.join(","),
+            key.created_at.to_string(),
+        );
+    }
+}
