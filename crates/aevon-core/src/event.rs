@@ -44,6 +44,8 @@ pub struct Receipt<'a> {
     pub at: Timestamp,
     /// The tenant that the sender is bound to; `None` may name any.
     pub tenant: Option<&'a str>,
+    /// Whether `data` may be absent, which is then an empty object.
+    pub is_data_optional: bool,
     /// The bounds of the place.
     pub limits: &'a Limits,
 }

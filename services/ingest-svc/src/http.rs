@@ -4,6 +4,7 @@ mod answer;
 mod body;
 pub(crate) mod events;
 mod format;
+pub(crate) mod openmeter;
 mod unpack;
 
 pub(crate) use answer::unavailable;

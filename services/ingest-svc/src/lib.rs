@@ -124,7 +124,8 @@ impl Ingest {
         move |config| {
             config
                 .app_data(web::Data::new(ingest.clone()))
-                .service(shell::resource("/v1/events").post(http::events::post));
+                .service(shell::resource("/v1/events").post(http::events::post))
+                .service(shell::resource("/api/v1/events").post(http::openmeter::post));
         }
     }
 }

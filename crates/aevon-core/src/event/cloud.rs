@@ -49,6 +49,7 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
             reader.fault("data_base64", FaultCode::InvalidField, detail);
             None
         }
+        None if receipt.is_data_optional => reader.object("data", fields.get("data")),
         None => {
             let data = reader.required("data", fields.get("data"));
             reader.object("data", data)
@@ -182,6 +183,7 @@ mod tests {
             &Receipt {
                 at: NOW,
                 tenant,
+                is_data_optional: false,
                 limits,
             },
         )

@@ -109,6 +109,7 @@ mod tests {
             &Receipt {
                 at: NOW,
                 tenant,
+                is_data_optional: false,
                 limits,
             },
         )

@@ -204,3 +204,61 @@ async fn revoked_and_rotated_keys_are_refused_within_seconds() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("ingest, read, admin"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openmeters_route_takes_cloud_events_of_the_keys_tenant_and_says_nothing_when_all_is_stored()
+ {
+    let system = start().await;
+    let key = format!("Bearer {}", system.create(&["--tenant", "acme"], "ingest"));
+    let send = async |content_type: &str, body: String| {
+        let headers = [
+            ("authorization", key.as_str()),
+            ("content-type", content_type),
+        ];
+        let path = "/api/v1/events";
+        system.ingest.send(Method::POST, path, &headers, body).await
+    };
+    let one = |id: &str, data: &str| {
+        format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"s","type":"t","subject":"p",
+                "time":"2026-02-11T10:30:00Z"{data}}}"#
+        )
+    };
+    let data = r#","data":{"n":"1"}"#;
+    for (content_type, body) in [
+        ("application/cloudevents+json", one("a", data)),
+        ("application/cloudevents+json", one("a", data)),
+        ("application/json", one("b", r#","data":null"#)),
+        ("application/json", array(&[one("c", data), one("d", "")])),
+        (
+            "application/cloudevents-batch+json",
+            array(&[one("d", ""), one("e", data)]),
+        ),
+    ] {
+        let answer = send(content_type, body).await;
+        assert_eq!(
+            (answer.status, &answer.body),
+            (204, &json!("")),
+            "{answer:?}"
+        );
+    }
+    let mixed = send("application/json", array(&[one("f", data), one("a", "")])).await;
+    assert_eq!(outcome(&mixed), (422, "invalid-event"));
+    assert_eq!(
+        mixed.body["errors"][0]["code"], "event-conflict",
+        "{mixed:?}"
+    );
+    let conflict = send("application/json", one("a", "")).await;
+    assert_eq!(outcome(&conflict), (409, "event-conflict"));
+    let count = "SELECT count(*) FROM events e JOIN principals USING (principal_no)
+                 WHERE tenant_id = 'acme' AND principal_id = 'p'";
+    let count: i64 = system
+        .db
+        .client()
+        .await
+        .query_one(count, &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(count, 6);
+}

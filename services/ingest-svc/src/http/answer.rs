@@ -213,16 +213,30 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
     Ok(response.json(body))
 }
 
+/// The answer that has no room for exceptions: 204 where everything is stored, else a problem.
+pub(crate) fn nothing_but_stored(mut outcomes: Vec<Item>) -> Result<HttpResponse, Problem> {
+    let is_rejected = |item: &Item| matches!(item.1, Outcome::Rejected(..));
+    let rejected = outcomes.iter().filter(|item| is_rejected(item)).count();
+    if rejected == 0 {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    if outcomes.len() == 1
+        && let Some(only) = outcomes.pop()
+    {
+        return one(only);
+    }
+    let code = match rejected == outcomes.len() {
+        true => Code::AllRejected,
+        false => Code::InvalidEvent,
+    };
+    let total = outcomes.len();
+    let detail = format!("{rejected} of {total} events were refused; the others are stored");
+    Err(Problem::new(code, detail).with_errors(all_faults(&outcomes).1))
+}
+
 /// Every item was refused: a problem that lists every fault of every item.
 fn all_rejected(outcomes: &[Item]) -> Problem {
-    let mut errors = Vec::new();
-    let mut codes = Vec::new();
-    for (index, (id, outcome)) in outcomes.iter().enumerate() {
-        if let Outcome::Rejected(faults, code) = outcome {
-            errors.extend(items(Some(index), id.as_deref(), faults, *code));
-            codes.push(*code);
-        }
-    }
+    let (codes, errors) = all_faults(outcomes);
     match (codes.as_slice(), errors.as_slice()) {
         // The status of an array that is refused whole is 422, whatever the one fault is.
         ([code], [fault]) if code.status() == StatusCode::UNPROCESSABLE_ENTITY => {
@@ -234,6 +248,18 @@ fn all_rejected(outcomes: &[Item]) -> Problem {
             Problem::new(Code::AllRejected, detail).with_errors(errors)
         }
     }
+}
+
+/// The code of each item that was refused, and every fault of all of them.
+fn all_faults(outcomes: &[Item]) -> (Vec<Code>, Vec<ProblemItem>) {
+    let (mut codes, mut errors) = (Vec::new(), Vec::new());
+    for (index, (id, outcome)) in outcomes.iter().enumerate() {
+        if let Outcome::Rejected(faults, code) = outcome {
+            errors.extend(items(Some(index), id.as_deref(), faults, *code));
+            codes.push(*code);
+        }
+    }
+    (codes, errors)
 }
 
 fn items(

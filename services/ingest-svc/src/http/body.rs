@@ -83,14 +83,18 @@ fn parse(format: &Format, bytes: &[u8], receipt: &Receipt<'_>) -> Result<Body, P
         }
         (_, None) => Err(malformed("the body is empty".to_owned())),
         (Format::Json, Some(b'{')) => one(native::parse(whole(text)?, receipt)),
-        (Format::CloudEvent, Some(b'{')) => one(cloud::parse(whole(text)?, receipt)),
+        (Format::CloudEvent | Format::CloudEvents, Some(b'{')) => {
+            one(cloud::parse(whole(text)?, receipt))
+        }
         (Format::Json, Some(b'[')) => many(text, |event| native::parse(event, receipt)),
-        (Format::CloudEventBatch, Some(b'[')) => many(text, |event| cloud::parse(event, receipt)),
+        (Format::CloudEventBatch | Format::CloudEvents, Some(b'[')) => {
+            many(text, |event| cloud::parse(event, receipt))
+        }
         (Format::CloudEvent, _) => Err(malformed("this media type is one CloudEvent".to_owned())),
         (Format::CloudEventBatch, _) => Err(malformed(
             "this media type is an array of CloudEvents".to_owned(),
         )),
-        (Format::Json | Format::Ndjson, _) => Err(malformed(
+        (Format::Json | Format::CloudEvents | Format::Ndjson, _) => Err(malformed(
             "a body is one event or an array of events".to_owned(),
         )),
     }
@@ -220,6 +224,7 @@ mod tests {
         let receipt = Receipt {
             at: Timestamp::from_micros(1_800_000_000_000_000),
             tenant: None,
+            is_data_optional: false,
             limits: &Limits::default(),
         };
         let mut lines = Lines::new(&receipt);

@@ -22,6 +22,7 @@ pub(crate) async fn post(
     let receipt = Receipt {
         at: now(),
         tenant: caller.tenant(),
+        is_data_optional: false,
         limits: &ingest.limits,
     };
     match body::read(format, coding, payload, &ingest.arriving, &receipt).await? {
@@ -34,7 +35,7 @@ pub(crate) async fn post(
 }
 
 /// Stores the events that could be read; an item for each that was sent, in order.
-async fn store(
+pub(super) async fn store(
     ingest: &Ingest,
     events: Vec<Result<NewEvent, Refusal>>,
 ) -> Result<Vec<Item>, Problem> {
@@ -70,7 +71,7 @@ async fn store(
 }
 
 /// No parameter is known here; one that promises something must not be passed over in silence.
-fn check_query(request: &HttpRequest) -> Result<(), Problem> {
+pub(super) fn check_query(request: &HttpRequest) -> Result<(), Problem> {
     match request.query_string() {
         "" => Ok(()),
         query => {

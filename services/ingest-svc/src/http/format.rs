@@ -16,6 +16,8 @@ pub(crate) enum Format {
     CloudEvent,
     /// An array of CloudEvents.
     CloudEventBatch,
+    /// One CloudEvent, or an array of them.
+    CloudEvents,
     /// The data of one CloudEvent, whose attributes are these.
     BinaryCloudEvent(Vec<(String, String)>),
 }
