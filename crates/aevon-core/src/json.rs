@@ -4,15 +4,18 @@
 //! way in, so that every digit that was sent is the digit that is stored.
 
 use crate::amount::{Amount, MAX_DIGITS, MAX_EXPONENT};
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
 /// Deepest nesting of objects and arrays in a document.
 pub const MAX_DEPTH: usize = 64;
+
+/// Most things that are listed of what is wrong with a document.
+pub const MAX_UNSTORABLE: usize = 16;
 
 /// Why a well-formed document may not enter the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +28,24 @@ pub enum Unstorable {
     Text(&'static str),
 }
 
-/// Checks a well-formed document against what the log can hold. The first fault is named.
-///
-/// # Errors
-/// See [`Unstorable`].
-pub fn check(document: &str) -> Result<(), Unstorable> {
+/// What a well-formed document holds that the log can't; [`MAX_UNSTORABLE`] of it at most.
+pub fn unstorable(document: &str) -> Vec<Unstorable> {
     let bytes = document.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
-    while let Some(&byte) = bytes.get(at) {
+    let mut found: Vec<Unstorable> = Vec::new();
+    let note = |found: &mut Vec<Unstorable>, one: Unstorable| {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    };
+    while let Some(&byte) = bytes.get(at)
+        && found.len() < MAX_UNSTORABLE
+    {
         match byte {
             b'{' | b'[' => {
                 depth += 1;
                 if depth > MAX_DEPTH {
-                    return Err(Unstorable::TooDeep);
+                    note(&mut found, Unstorable::TooDeep);
                 }
                 at += 1;
             }
@@ -45,47 +53,52 @@ pub fn check(document: &str) -> Result<(), Unstorable> {
                 depth = depth.saturating_sub(1);
                 at += 1;
             }
-            b'"' => at = check_string(bytes, at + 1)?,
+            b'"' => {
+                let (end, fault) = check_string(bytes, at + 1);
+                if let Some(what) = fault {
+                    note(&mut found, Unstorable::Text(what));
+                }
+                at = end;
+            }
             b'-' | b'0'..=b'9' => {
                 let end = number_end(bytes, at);
                 let literal = &document[at..end];
                 if !number_is_bounded(literal) {
-                    return Err(Unstorable::Number(literal.chars().take(80).collect()));
+                    let shown = literal.chars().take(80).collect();
+                    note(&mut found, Unstorable::Number(shown));
                 }
                 at = end;
             }
             _ => at += 1,
         }
     }
-    Ok(())
+    found
 }
 
-/// Walks a string from behind its opening quote to behind its closing one.
-fn check_string(bytes: &[u8], mut at: usize) -> Result<usize, Unstorable> {
+/// Walks a string from behind its opening quote to behind its closing one; what is wrong with it.
+fn check_string(bytes: &[u8], mut at: usize) -> (usize, Option<&'static str>) {
+    let mut fault = None;
     while let Some(&byte) = bytes.get(at) {
         match byte {
-            b'"' => return Ok(at + 1),
+            b'"' => return (at + 1, fault),
             b'\\' if bytes.get(at + 1) == Some(&b'u') => {
-                let unit = hex_unit(bytes, at + 2);
-                match unit {
-                    0 => return Err(Unstorable::Text("NUL")),
-                    0xD800..=0xDBFF => {
-                        let paired = bytes.get(at + 6..at + 8) == Some(b"\\u")
-                            && (0xDC00..=0xDFFF).contains(&hex_unit(bytes, at + 8));
-                        if !paired {
-                            return Err(Unstorable::Text("a lone surrogate"));
-                        }
-                        at += 12;
-                    }
-                    0xDC00..=0xDFFF => return Err(Unstorable::Text("a lone surrogate")),
-                    _ => at += 6,
+                let is_paired = || {
+                    bytes.get(at + 6..at + 8) == Some(b"\\u")
+                        && (0xDC00..=0xDFFF).contains(&hex_unit(bytes, at + 8))
+                };
+                match hex_unit(bytes, at + 2) {
+                    0 => fault = Some("NUL"),
+                    0xD800..=0xDBFF if is_paired() => at += 6,
+                    0xD800..=0xDFFF => fault = Some("a lone surrogate"),
+                    _ => {}
                 }
+                at += 6;
             }
             b'\\' => at += 2,
             _ => at += 1,
         }
     }
-    Ok(at)
+    (at, fault)
 }
 
 fn hex_unit(bytes: &[u8], at: usize) -> u32 {
@@ -287,32 +300,46 @@ pub fn usable_number(raw: &str) -> Option<Amount> {
 
 /// True where two well-formed documents are the same value, as jsonb compares: 1 = 1.0,
 /// "1" ≠ 1, the order of keys is nothing, the last of two equal keys counts.
+///
+/// Works on raw values, level by level: serde_json's tree gives a meaning of its own to objects
+/// with certain keys, and a document of somebody else's may have any key.
 pub fn same_value(a: &str, b: &str) -> bool {
+    let (a, b) = (a.trim_ascii(), b.trim_ascii());
     if a == b {
         return true;
     }
-    match (
-        serde_json::from_str::<Value>(a),
-        serde_json::from_str::<Value>(b),
-    ) {
-        (Ok(a), Ok(b)) => same(&a, &b),
+    match (a.as_bytes().first(), b.as_bytes().first()) {
+        (Some(b'{'), Some(b'{')) => same_objects(a, b).unwrap_or(false),
+        (Some(b'['), Some(b'[')) => same_arrays(a, b).unwrap_or(false),
+        (Some(b'"'), Some(b'"')) => {
+            let text = |raw| serde_json::from_str::<String>(raw).ok();
+            text(a).is_some_and(|a| Some(a) == text(b))
+        }
+        (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => {
+            Amount::parse(a).is_some_and(|a| Some(a) == Amount::parse(b))
+        }
         _ => false,
     }
 }
 
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            Amount::parse(&a.to_string()) == Amount::parse(&b.to_string())
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-        }
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))
-        }
-        _ => a == b,
-    }
+fn same_objects(a: &str, b: &str) -> Option<bool> {
+    type Members<'a> = FxHashMap<String, &'a RawValue>;
+    let (a, b): (Members<'_>, Members<'_>) = (read(a)?, read(b)?);
+    let is_same = |(key, value): (&String, &&RawValue)| {
+        b.get(key)
+            .is_some_and(|other| same_value(value.get(), other.get()))
+    };
+    Some(a.len() == b.len() && a.iter().all(is_same))
+}
+
+fn same_arrays(a: &str, b: &str) -> Option<bool> {
+    let (a, b): (Vec<&RawValue>, Vec<&RawValue>) = (read(a)?, read(b)?);
+    let mut pairs = a.iter().zip(&b);
+    Some(a.len() == b.len() && pairs.all(|(a, b)| same_value(a.get(), b.get())))
+}
+
+fn read<'d, T: Deserialize<'d>>(document: &'d str) -> Option<T> {
+    serde_json::from_str(document).ok()
 }
 
 #[cfg(test)]
@@ -321,24 +348,26 @@ mod tests {
 
     #[test]
     fn nul_lone_surrogates_depth_and_numbers_are_found() {
-        assert_eq!(check(r#"{"a":"\u0000"}"#), Err(Unstorable::Text("NUL")));
-        assert_eq!(check(r#"{"\u0000":1}"#), Err(Unstorable::Text("NUL")));
-        assert_eq!(
-            check(r#"["\ud83d"]"#),
-            Err(Unstorable::Text("a lone surrogate"))
-        );
-        assert_eq!(
-            check(r#"["\ude00"]"#),
-            Err(Unstorable::Text("a lone surrogate"))
-        );
-        assert_eq!(check(r#"["\ud83d\ude00 \\u0000 \" 1e999"]"#), Ok(()));
-        assert_eq!(
-            check(&format!("{}{}", "[".repeat(64), "]".repeat(64))),
-            Ok(())
-        );
-        assert_eq!(check(&"[".repeat(65)), Err(Unstorable::TooDeep));
-        assert!(matches!(check("[1e61]"), Err(Unstorable::Number(_))));
-        assert!(matches!(check("[1e999999999]"), Err(Unstorable::Number(_))));
+        let nul = vec![Unstorable::Text("NUL")];
+        let lone = vec![Unstorable::Text("a lone surrogate")];
+        assert_eq!(unstorable(r#"{"a":"\u0000"}"#), nul);
+        assert_eq!(unstorable(r#"{"\u0000":1}"#), nul);
+        assert_eq!(unstorable(r#"["\ud83d"]"#), lone);
+        assert_eq!(unstorable(r#"["\ude00"]"#), lone);
+        assert_eq!(unstorable(r#"["\ud83d\ud83d\ude00"]"#), lone);
+        assert_eq!(unstorable(r#"["\ud83d\ude00 \\u0000 \" 1e999"]"#), []);
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(unstorable(&nested(64)), []);
+        assert_eq!(unstorable(&nested(65)), [Unstorable::TooDeep]);
+        assert_eq!(unstorable(&"[".repeat(10_000)), [Unstorable::TooDeep]);
+        let number = |literal: &str| Unstorable::Number(literal.to_owned());
+        let several = r#"{"a":1e61,"b":"\u0000","c":1e999999999,"d":1e61}"#;
+        let expected = [
+            number("1e61"),
+            Unstorable::Text("NUL"),
+            number("1e999999999"),
+        ];
+        assert_eq!(unstorable(several), expected);
     }
 
     #[test]
@@ -400,5 +429,23 @@ mod tests {
         assert!(!same_value(r#"{"a":1}"#, r#"{"a":"1"}"#));
         assert!(!same_value("[1,2]", "[2,1]"));
         assert!(!same_value("{}", r#"{"a":null}"#));
+        assert!(same_value(r#"{"\u0061":"\u00e9"}"#, r#"{"a":"é"}"#));
+        assert!(same_value(" [ 1e2 , { } ] ", "[100,{}]"));
+    }
+
+    #[test]
+    fn keys_that_mean_something_to_the_library_are_keys_like_others() {
+        for private in [
+            "$serde_json::private::Number",
+            "$serde_json::private::RawValue",
+        ] {
+            let wrapped = |inner: &str| format!(r#"{{"a":{{"{private}":{inner}}}}}"#);
+            assert!(!same_value(r#"{"a":1}"#, &wrapped("\"1\"")), "{private}");
+            assert!(
+                same_value(&wrapped("5"), &format!(" {}", wrapped("5.0"))),
+                "{private}"
+            );
+            assert!(!same_value(&wrapped("5"), &wrapped("\"5\"")), "{private}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 use super::reader::{Fields, Reader, future_refusal};
 use super::{FaultCode, NewEvent, RECEIVED_MARK, Receipt, Refusal};
 use crate::identity::UNIT_SEPARATOR;
+use rustc_hash::FxHashSet;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -57,13 +58,11 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
     };
     let is_time_received = fields.get("time").is_none();
     let metadata = metadata(&mut reader, &fields.others, is_time_received);
-    if !reader.faults.is_empty() {
-        return Err(Refusal {
-            id: id.map(Cow::into_owned),
-            faults: reader.faults,
-        });
-    }
     let occurred_at = time.unwrap_or(receipt.at);
+    let refusal = future_refusal("time", occurred_at, receipt);
+    if let Some(refusal) = reader.refusal(id.as_deref(), refusal.as_ref()) {
+        return Err(refusal);
+    }
     let (source, id) = (source.unwrap_or_default(), id.unwrap_or_default());
     Ok(NewEvent {
         tenant_id: tenant_id.unwrap_or_default().into_owned(),
@@ -75,7 +74,7 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
         schema_version: 0,
         data: data.unwrap_or("{}").to_owned(),
         metadata,
-        refusal: future_refusal("time", occurred_at, receipt),
+        refusal,
     })
 }
 
@@ -141,19 +140,19 @@ fn metadata(
     is_time_received: bool,
 ) -> String {
     let mut metadata = String::from("{");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: FxHashSet<&str> = FxHashSet::default();
     for (name, raw) in others {
         let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         if name.is_empty() || !name.bytes().all(is_name) {
             let detail = "is no name of an attribute: lower-case letters and digits";
             reader.fault(name, FaultCode::UnknownField, detail);
-        } else if seen.contains(&name.as_ref()) {
+        } else if seen.contains(name.as_ref()) {
             reader.fault(name, FaultCode::InvalidField, "is given more than once");
         } else if raw.starts_with(['{', '[']) {
             let detail = "must be a string, a number or a boolean";
             reader.fault(name, FaultCode::InvalidField, detail);
         } else if *raw != "null" && reader.storable(name, raw).is_some() {
-            seen.push(name);
+            seen.insert(name);
             metadata.push_str(&format!("{}:{raw},", quoted(name)));
         }
     }

@@ -4,7 +4,6 @@ use super::reader::{Fields, Reader, future_refusal};
 use super::{FaultCode, NewEvent, RESERVED_METADATA_PREFIX, Receipt, Refusal};
 use crate::identity::UNIT_SEPARATOR;
 use crate::json;
-use std::borrow::Cow;
 
 const FIELDS: [&str; 9] = [
     "tenant_id",
@@ -47,14 +46,12 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
         let detail = format!("keys beginning with {RESERVED_METADATA_PREFIX} are reserved");
         reader.fault("metadata", FaultCode::InvalidField, detail);
     }
-    if !reader.faults.is_empty() {
-        return Err(Refusal {
-            id: id.map(Cow::into_owned),
-            faults: reader.faults,
-        });
+    let occurred_at = occurred_at.unwrap_or(receipt.at);
+    let refusal = future_refusal("occurred_at", occurred_at, receipt);
+    if let Some(refusal) = reader.refusal(id.as_deref(), refusal.as_ref()) {
+        return Err(refusal);
     }
     let id = id.unwrap_or_default();
-    let occurred_at = occurred_at.unwrap_or(receipt.at);
     Ok(NewEvent {
         tenant_id: tenant_id.unwrap_or_default().into_owned(),
         principal_id: principal_id.unwrap_or_default().into_owned(),
@@ -68,7 +65,7 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
         schema_version,
         data: data.unwrap_or("{}").to_owned(),
         metadata: metadata.unwrap_or("{}").to_owned(),
-        refusal: future_refusal("occurred_at", occurred_at, receipt),
+        refusal,
     })
 }
 
@@ -210,5 +207,19 @@ mod tests {
         let other = read_as(Some("acme"), &raw(r#""tenant_id":"other","#)).unwrap_err();
         assert_eq!(other.faults[0].code, FaultCode::Forbidden);
         assert!(read_as(None, &raw("")).is_err());
+    }
+
+    #[test]
+    fn a_future_event_with_other_faults_lists_both_and_a_flood_of_faults_is_cut_off() {
+        let raw = r#"{"tenant_id":"a","principal_id":"p","id":"i","type":"t","data":{},"colour":1,
+            "occurred_at":"2999-01-01T00:00:00Z"}"#;
+        let expected = [
+            ("colour", "unknown-field"),
+            ("occurred_at", "occurred-at-in-future"),
+        ];
+        assert_eq!(codes(raw), expected.map(|(f, c)| (f.to_owned(), c)));
+        let flood: Vec<String> = (0..1000).map(|n| format!("\"x{n}\":1")).collect();
+        let found = codes(&format!("{{{}}}", flood.join(",")));
+        assert_eq!(found.len(), 32);
     }
 }

@@ -12,6 +12,10 @@ use std::fmt;
 /// Longest name of a field that a fault repeats.
 const MAX_NAME_CHARS: usize = 80;
 
+/// Most faults of an event that are listed.
+const MAX_FAULTS: usize = 32;
+const LAST_FAULT: usize = MAX_FAULTS - 1;
+
 /// The fields of an object: those with a name of the list at its index, and the others.
 #[derive(Debug)]
 pub(super) struct Fields<'a, const N: usize> {
@@ -72,7 +76,11 @@ impl<'de, const N: usize> Visitor<'de> for SplitVisitor<N> {
         while let Some(Key(key)) = map.next_key()? {
             let value = map.next_value::<&'de RawValue>()?.get();
             match self.0.iter().position(|name| *name == key) {
-                Some(at) if fields.values[at].is_some() => fields.repeated.push(self.0[at]),
+                Some(at) if fields.values[at].is_some() => {
+                    if !fields.repeated.contains(&self.0[at]) {
+                        fields.repeated.push(self.0[at]);
+                    }
+                }
                 Some(at) => fields.values[at] = Some(value),
                 None => fields.others.push((key, value)),
             }
@@ -95,11 +103,17 @@ impl Reader {
         }
     }
 
+    /// Notes a fault; so many that nobody reads them are cut off, with a word about it.
     pub(super) fn fault(&mut self, field: &str, code: FaultCode, detail: impl Into<String>) {
+        let detail = match self.faults.len() {
+            MAX_FAULTS => return,
+            LAST_FAULT => "is wrong too, and more is that is not listed".to_owned(),
+            _ => detail.into(),
+        };
         self.faults.push(Fault {
             field: Some(field.chars().take(MAX_NAME_CHARS).collect()),
             code,
-            detail: detail.into(),
+            detail,
         });
     }
 
@@ -207,24 +221,41 @@ impl Reader {
 
     /// A value that the log can hold.
     pub(super) fn storable<'a>(&mut self, field: &str, raw: &'a str) -> Option<&'a str> {
-        match json::check(raw) {
-            Ok(()) => return Some(raw),
-            Err(Unstorable::TooDeep) => {
-                let detail = format!("is nested deeper than {} levels", json::MAX_DEPTH);
-                self.fault(field, FaultCode::InvalidField, detail);
-            }
-            Err(Unstorable::Text(what)) => {
-                let detail = format!("a string in it holds {what}");
-                self.fault(field, FaultCode::InvalidField, detail);
-            }
-            Err(Unstorable::Number(literal)) => {
-                let detail = format!(
-                    "the number {literal} in it is out of bounds: 60 digits, exponent within ±60"
-                );
-                self.fault(field, FaultCode::NumberOutOfBounds, detail);
-            }
+        let found = json::unstorable(raw);
+        let is_storable = found.is_empty();
+        for one in found {
+            let (code, detail) = match one {
+                Unstorable::TooDeep => {
+                    let detail = format!("is nested deeper than {} levels", json::MAX_DEPTH);
+                    (FaultCode::InvalidField, detail)
+                }
+                Unstorable::Text(what) => (
+                    FaultCode::InvalidField,
+                    format!("a string in it holds {what}"),
+                ),
+                Unstorable::Number(literal) => {
+                    let bounds = "60 digits, exponent within ±60";
+                    let detail = format!("the number {literal} in it is out of bounds: {bounds}");
+                    (FaultCode::NumberOutOfBounds, detail)
+                }
+            };
+            self.fault(field, code, detail);
         }
-        None
+        is_storable.then_some(raw)
+    }
+
+    /// What is wrong with the event, if anything is. A refusal that depends on the moment is listed
+    /// with the rest, so that one answer is enough to mend the event.
+    pub(super) fn refusal(self, id: Option<&str>, refusal: Option<&Fault>) -> Option<Refusal> {
+        let mut faults = self.faults;
+        if faults.is_empty() {
+            return None;
+        }
+        faults.extend(refusal.cloned());
+        Some(Refusal {
+            id: id.map(str::to_owned),
+            faults,
+        })
     }
 }
 
