@@ -47,3 +47,5 @@ $$;
 
 CREATE TRIGGER events_are_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- Also for sessions that replicate, which skip ordinary triggers.
+ALTER TABLE events ENABLE ALWAYS TRIGGER events_are_immutable;

@@ -1,8 +1,11 @@
 //! Rules: what to compute. Read from YAML, kept as JSON, compared by fingerprint.
 
+use crate::event::RESERVED_PREFIX;
+use crate::identity;
 use crate::json::Path;
 use crate::operator::Operator;
 use serde_json::json;
+use serde_yaml_ng::Value;
 use sha2::{Digest, Sha256};
 
 /// One rule, without its version: that is given by the `rules` table.
@@ -32,6 +35,19 @@ pub struct RuleFault {
     pub reason: String,
 }
 
+impl RuleFault {
+    /// A fault of a field.
+    pub fn new(field: &str, reason: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Longest text of a rule.
+const MAX_TEXT_BYTES: usize = 4096;
+
 const FIELDS: [&str; 6] = [
     "name",
     "description",
@@ -42,22 +58,28 @@ const FIELDS: [&str; 6] = [
 ];
 
 impl Rule {
-    /// Reads a rule from YAML text (JSON is YAML).
+    /// Reads a rule from YAML text.
     ///
     /// # Errors
     /// Every fault, not just the first.
     pub fn from_yaml(text: &str) -> Result<Self, Vec<RuleFault>> {
-        let fault = |field: &str, reason: String| RuleFault {
-            field: field.to_owned(),
-            reason,
-        };
-        let document: serde_yaml_ng::Value =
-            serde_yaml_ng::from_str(text).map_err(|error| vec![fault("-", error.to_string())])?;
+        let document = serde_yaml_ng::from_str(text);
+        Self::read(document.map_err(|error| vec![RuleFault::new("-", error.to_string())])?)
+    }
+
+    /// Reads a rule back from its [`Rule::definition`].
+    ///
+    /// # Errors
+    /// Every fault, not just the first.
+    pub fn from_definition(json: &str) -> Result<Self, Vec<RuleFault>> {
+        let document = serde_json::from_str(json);
+        Self::read(document.map_err(|error| vec![RuleFault::new("-", error.to_string())])?)
+    }
+
+    fn read(document: Value) -> Result<Self, Vec<RuleFault>> {
         let Some(mapping) = document.as_mapping() else {
-            return Err(vec![fault(
-                "-",
-                "a rule is a mapping of fields to values".to_owned(),
-            )]);
+            let reason = "a rule is a mapping of fields to values";
+            return Err(vec![RuleFault::new("-", reason)]);
         };
         let mut faults = Vec::new();
         for key in mapping.keys() {
@@ -65,22 +87,20 @@ impl Rule {
                 .as_str()
                 .map_or_else(|| format!("{key:?}"), str::to_owned);
             if !FIELDS.contains(&name.as_str()) {
-                faults.push(fault(
-                    &name,
-                    format!("is no field of a rule ({})", FIELDS.join(", ")),
-                ));
+                let reason = format!("is no field of a rule ({})", FIELDS.join(", "));
+                faults.push(RuleFault::new(&name, reason));
             }
         }
         let mut text = |field: &str, required: bool| match mapping.get(field) {
-            Some(value) => match value.as_str() {
-                Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
-                _ => {
-                    faults.push(fault(field, "must be a text that is not empty".to_owned()));
+            Some(value) => match check_text(value) {
+                Ok(text) => Some(text.to_owned()),
+                Err(reason) => {
+                    faults.push(RuleFault::new(field, reason));
                     None
                 }
             },
             None if required => {
-                faults.push(fault(field, "is required".to_owned()));
+                faults.push(RuleFault::new(field, "is required"));
                 None
             }
             None => None,
@@ -89,6 +109,7 @@ impl Rule {
         let (source_event, operator) = (text("source_event", true), text("operator", true));
         let (field, unit) = (text("field", false), text("unit", false));
         check_name(name.as_deref(), &mut faults);
+        check_source_event(source_event.as_deref(), &mut faults);
         let operator = operator.and_then(|text| parse_operator(&text, &mut faults));
         let field = check_field(
             operator,
@@ -109,7 +130,7 @@ impl Rule {
         }
     }
 
-    /// The rule as it is kept in the `rules` table. [`Rule::from_yaml`] reads it back.
+    /// The rule as it is kept in the `rules` table. [`Rule::from_definition`] reads it back.
     pub fn definition(&self) -> String {
         let mut definition = json!({
             "name": self.name,
@@ -145,6 +166,43 @@ impl Rule {
     }
 }
 
+/// A text that the `rules` table can hold and people can read.
+fn check_text(value: &Value) -> Result<&str, String> {
+    let text = value.as_str().unwrap_or_default();
+    if text.trim().is_empty() {
+        return Err("must be a text that is not empty".to_owned());
+    }
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(format!(
+            "has {} bytes; {MAX_TEXT_BYTES} at most",
+            text.len()
+        ));
+    }
+    match text
+        .chars()
+        .find(|c| c.is_control() && !matches!(c, '\n' | '\t'))
+    {
+        Some(control) => Err(format!(
+            "holds the control character U+{:04X}",
+            u32::from(control)
+        )),
+        None => Ok(text),
+    }
+}
+
+/// A type that no event can have would make a rule that never counts.
+fn check_source_event(source_event: Option<&str>, faults: &mut Vec<RuleFault>) {
+    let Some(source_event) = source_event else {
+        return;
+    };
+    if let Err(fault) = identity::check(source_event) {
+        faults.push(RuleFault::new("source_event", fault.to_string()));
+    } else if source_event.starts_with(RESERVED_PREFIX) {
+        let reason = format!("types beginning with {RESERVED_PREFIX} are reserved");
+        faults.push(RuleFault::new("source_event", reason));
+    }
+}
+
 fn check_name(name: Option<&str>, faults: &mut Vec<RuleFault>) {
     let Some(name) = name else { return };
     let good = name.len() <= 128
@@ -154,10 +212,7 @@ fn check_name(name: Option<&str>, faults: &mut Vec<RuleFault>) {
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
     if !good {
         let reason = format!("{name:?} is not of the form [a-z][a-z0-9_-]*, 128 at most");
-        faults.push(RuleFault {
-            field: "name".to_owned(),
-            reason,
-        });
+        faults.push(RuleFault::new("name", reason));
     }
 }
 
@@ -168,10 +223,7 @@ fn parse_operator(text: &str, faults: &mut Vec<RuleFault>) -> Option<Operator> {
     if found.is_none() {
         let known = Operator::ALL.map(Operator::as_str).join(", ");
         let reason = format!("{text:?} is not one of {known}");
-        faults.push(RuleFault {
-            field: "operator".to_owned(),
-            reason,
-        });
+        faults.push(RuleFault::new("operator", reason));
     }
     found
 }
@@ -182,12 +234,7 @@ fn check_field(
     given: bool,
     faults: &mut Vec<RuleFault>,
 ) -> Option<Path> {
-    let mut fault = |reason: String| {
-        faults.push(RuleFault {
-            field: "field".to_owned(),
-            reason,
-        })
-    };
+    let mut fault = |reason: String| faults.push(RuleFault::new("field", reason));
     let takes_field = operator.is_some_and(Operator::takes_field);
     if let Some(operator) = operator {
         match (takes_field, given) {
@@ -209,9 +256,13 @@ mod tests {
     #[test]
     fn a_rule_comes_back_from_its_definition_with_the_same_fingerprint() {
         let rule = Rule::from_yaml(&format!("{TOKENS}unit: tokens\ndescription: d\n")).unwrap();
-        let back = Rule::from_yaml(&rule.definition()).unwrap();
+        let back = Rule::from_definition(&rule.definition()).unwrap();
         assert_eq!(back, rule);
         assert_eq!(back.fingerprint(), rule.fingerprint());
+        // What JSON may hold raw and YAML may not.
+        let odd = format!("{TOKENS}description: \"\\uFFFE \\u2028 \\\" x\\n\\ty\"\n");
+        let odd = Rule::from_yaml(&odd).unwrap();
+        assert_eq!(Rule::from_definition(&odd.definition()).unwrap(), odd);
     }
 
     #[test]
@@ -248,5 +299,17 @@ mod tests {
             "count takes no field"
         );
         assert_eq!(Rule::from_yaml("- 1").unwrap_err()[0].field, "-");
+        let long = "x".repeat(513);
+        for (event, says) in [
+            ("\"x\\0y\"", "U+0000"),
+            ("\"x\\x7f\"", "U+007F"),
+            ("\"a\\nb\"", "control character"),
+            ("aevon.x", "reserved"),
+            (&long, "512"),
+        ] {
+            let fault = &Rule::from_yaml(&TOKENS.replace("model.call", event)).unwrap_err()[0];
+            assert_eq!(fault.field, "source_event");
+            assert!(fault.reason.contains(says), "{fault}");
+        }
     }
 }

@@ -23,6 +23,7 @@ pub const USER: &str = "aevon";
 
 /// A start includes the recovery of a cluster that was killed.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+const PREDECESSOR_DEADLINE: Duration = Duration::from_secs(5);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 const RETRY: Duration = Duration::from_millis(100);
@@ -71,12 +72,7 @@ impl Server {
         let account = Account::for_server()?;
         let wanted = options.data_dir.as_deref();
         let (data_dir, temporary) = cluster::place(wanted, account.as_ref())?;
-        if let Some(pid) = process::running_on(&data_dir)? {
-            bail!(
-                "a PostgreSQL server (process {pid}) is running on {}",
-                data_dir.display()
-            );
-        }
+        wait_for_predecessor(&data_dir)?;
         cluster::prepare(&programs, &data_dir, account.as_ref(), options.durable)?;
 
         let port = options.port.map_or_else(free_port, Ok)?;
@@ -252,6 +248,19 @@ impl Drop for Server {
             let _ = self.kill();
         }
     }
+}
+
+/// A server whose owner was killed is being stopped by its guard; it gets the time for it.
+fn wait_for_predecessor(data_dir: &Path) -> Result<()> {
+    let deadline = Instant::now() + PREDECESSOR_DEADLINE;
+    while let Some(pid) = process::running_on(data_dir)? {
+        if Instant::now() > deadline {
+            let data_dir = data_dir.display();
+            bail!("a PostgreSQL server (process {pid}) is running on {data_dir}");
+        }
+        sleep(POLL);
+    }
+    Ok(())
 }
 
 /// A port nobody listens on now. Another program may take it before the server does; the start

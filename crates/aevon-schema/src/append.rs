@@ -33,10 +33,10 @@ const GROUP_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Nothing of it was stored.
-    #[error("nothing was stored: {0}")]
+    #[error("nothing was stored")]
     NotStored(#[source] StoreError),
     /// The commit was sent and its outcome is not known.
-    #[error("whether it was stored is unknown: {0}")]
+    #[error("whether it was stored is unknown")]
     Unknown(#[source] StoreError),
 }
 

@@ -61,9 +61,7 @@ impl Database {
         options
             .url
             .parse::<tokio_postgres::Config>()
-            .map_err(|error| {
-                StoreError::Unavailable(format!("database.url: {}", with_causes(&error)))
-            })?;
+            .map_err(|error| StoreError::InvalidUrl(with_causes(&error)))?;
         let max = options.max_connections;
         let connector = Arc::new(Connector {
             options,

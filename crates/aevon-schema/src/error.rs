@@ -3,6 +3,9 @@
 /// Trouble with the database. Nothing in it is for clients: it may hold SQL.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The address of the database is none.
+    #[error("database.url: {0}")]
+    InvalidUrl(String),
     /// Postgres can't be reached, or the connection was lost.
     #[error("Postgres is away: {0}")]
     Unavailable(String),

@@ -7,7 +7,7 @@ use diesel::QueryableByName;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Nullable, Text};
-use diesel_async::{AsyncMigrationHarness, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::time::Duration;
 
@@ -44,6 +44,14 @@ pub enum MigrateError {
     /// A migration failed; what ran before it stands.
     #[error("a migration failed: {0}")]
     Failed(String),
+    /// A newer program migrated it.
+    #[error("the database has schema {found}, which this program does not know; it knows {known}")]
+    Unknown {
+        /// The newest migration there.
+        found: String,
+        /// The newest migration here.
+        known: String,
+    },
     /// The number of partitions is chosen once.
     #[error("the log has {existing} partitions and keeps them; {asked} were asked for")]
     PartitionsAreFixed {
@@ -122,6 +130,10 @@ pub async fn run(url: &str, partitions: Option<i32>) -> Result<MigrateReport, Mi
     })
     .await
     .map_err(|error| MigrateError::Failed(error.to_string()))??;
+    let known = newest_known();
+    if let Some(found) = newest(&mut pg).await?.filter(|found| *found > known) {
+        return Err(MigrateError::Unknown { found, known });
+    }
     let wanted = partitions.unwrap_or(DEFAULT_PARTITIONS);
     let existing = partitions::create(&mut pg, wanted).await?;
     match partitions {
@@ -141,7 +153,7 @@ struct Encoding {
     name: String,
 }
 
-async fn check_encoding(pg: &mut diesel_async::AsyncPgConnection) -> Result<(), MigrateError> {
+async fn check_encoding(pg: &mut AsyncPgConnection) -> Result<(), MigrateError> {
     let found: Encoding = diesel::sql_query("SELECT current_setting('server_encoding') AS name")
         .get_result(pg)
         .await
@@ -181,13 +193,8 @@ pub async fn check(database: &Database) -> Result<i32, SchemaError> {
     if !present.migrated {
         return Err(SchemaError::Missing);
     }
-    let newest: Newest =
-        diesel::sql_query("SELECT max(version)::text AS version FROM __diesel_schema_migrations")
-            .get_result(pg)
-            .await
-            .map_err(StoreError::from)?;
     let known = newest_known();
-    match newest.version {
+    match newest(pg).await? {
         None => Err(SchemaError::Missing),
         Some(found) if found < known => Err(SchemaError::Old {
             found,
@@ -199,6 +206,15 @@ pub async fn check(database: &Database) -> Result<i32, SchemaError> {
             count => Ok(count),
         },
     }
+}
+
+/// The newest migration that ran.
+async fn newest(pg: &mut AsyncPgConnection) -> Result<Option<String>, StoreError> {
+    let newest: Newest =
+        diesel::sql_query("SELECT max(version)::text AS version FROM __diesel_schema_migrations")
+            .get_result(pg)
+            .await?;
+    Ok(newest.version)
 }
 
 /// Like [`check`], and goes on trying while Postgres is away, telling `trouble` why each time.

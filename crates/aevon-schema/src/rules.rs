@@ -274,7 +274,7 @@ pub async fn list(
 
 /// A rule as it stands in the table.
 pub(crate) fn read_definition(definition: &str) -> Result<Rule, StoreError> {
-    Rule::from_yaml(definition).map_err(|faults| {
+    Rule::from_definition(definition).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         StoreError::Corrupt(format!("a rule can't be read: {}", faults.join("; ")))
     })

@@ -58,6 +58,8 @@ pub struct Program {
     pub version: &'static str,
     /// Where it listens when `server.port` is 0.
     pub default_port: u16,
+    /// What else must hold of the settings before it starts; `--check-config` asks too.
+    pub check: fn(&Settings) -> anyhow::Result<()>,
 }
 
 /// Runs a service from its command line to its exit code. `run` is given settings that are
@@ -111,6 +113,7 @@ where
         return Ok(());
     }
     complete(&settings)?;
+    (program.check)(&settings)?;
     if args.check_config {
         return Ok(());
     }
@@ -216,6 +219,7 @@ mod tests {
         about: "Does things",
         version: "1.2.3",
         default_port: 8099,
+        check: |_| Ok(()),
     };
 
     fn args(list: &[&str]) -> Result<ServiceArgs, clap::Error> {

@@ -78,7 +78,7 @@ codes! {
     RateLimited "rate-limited" 429 "Too many requests";
     Internal "internal" 500 "Something unexpected went wrong";
     Overloaded "overloaded" 503 "There is more work than can be taken now";
-    DatabaseUnavailable "database-unavailable" 503 "The database cannot be reached";
+    DatabaseUnavailable "database-unavailable" 503 "The database cannot serve this now";
     QueryBudgetExceeded "query-budget-exceeded" 504 "The question took too long";
     VersionNotVisible "version-not-visible" 504 "The version is not visible yet";
 }

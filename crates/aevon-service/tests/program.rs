@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         about: "Does things",
         version: "0.0.0",
         default_port: 8099,
+        check: |_| Ok(()),
     };
     cli::main(program, |settings, shutdown| {
         service(role, settings, shutdown)

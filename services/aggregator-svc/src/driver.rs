@@ -2,7 +2,7 @@
 
 use crate::schedule::Schedule;
 use aevon_schema::sweep::{self, Backlog, Turn};
-use aevon_schema::{Connection, Database, StoreError, rules};
+use aevon_schema::{Connection, Database, StoreError, rules, with_causes};
 use aevon_service::settings::AggregationSettings;
 use aevon_service::shutdown::Shutdown;
 use jiff::{Timestamp, tz::TimeZone};
@@ -29,7 +29,7 @@ pub(crate) async fn run(
         match turn(database, &mut connection, settings, shutdown).await {
             Ok(()) => wait(database, settings, schedule, shutdown).await,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a sweep failed");
+                tracing::warn!(error = with_causes(&error), "a sweep failed");
                 // Whatever was open on it is undone when it is closed.
                 connection = None;
                 tokio::select! {

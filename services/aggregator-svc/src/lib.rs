@@ -4,7 +4,7 @@
 //! aggregators may run, and any of them may die at any moment.
 
 use aevon_core::rule::Rule;
-use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules};
+use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules, with_causes};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::settings::{AggregationSettings, Settings};
@@ -34,6 +34,25 @@ pub struct Aggregator {
     set: Option<Vec<Rule>>,
 }
 
+/// That the schedule is one and the rule files have no faults.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    read(&settings.aggregation).map(|_| ())
+}
+
+/// The schedule and, unless that is turned off, the set of rules to apply at the start.
+fn read(settings: &AggregationSettings) -> anyhow::Result<(Schedule, Option<Vec<Rule>>)> {
+    let schedule = Schedule::parse(&settings.cron_interval)
+        .map_err(|reason| anyhow::anyhow!("aggregation.cron_interval: {reason}"))?;
+    let set = match settings.apply_on_start {
+        true => Some(rule_files::load(&settings.config_dir)?),
+        false => None,
+    };
+    Ok((schedule, set))
+}
+
 impl Aggregator {
     /// The service's state: rule files are read, nothing is reached yet.
     ///
@@ -41,12 +60,7 @@ impl Aggregator {
     /// Where a setting or a rule file is wrong; the error names every fault.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         let aggregation = settings.aggregation.clone();
-        let schedule = Schedule::parse(&aggregation.cron_interval)
-            .map_err(|reason| anyhow::anyhow!("aggregation.cron_interval: {reason}"))?;
-        let set = match aggregation.apply_on_start {
-            true => Some(rule_files::load(&aggregation.config_dir)?),
-            false => None,
-        };
+        let (schedule, set) = read(&aggregation)?;
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
             max_connections: 2,
@@ -73,10 +87,7 @@ impl Aggregator {
         migrate::wait(&self.database, trouble).await?;
         readiness.set_ready(READY_DATABASE);
         while let Err(error) = self.apply().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "rules are not applied yet"
-            );
+            tracing::warn!(error = with_causes(&error), "rules are not applied yet");
             readiness.set_failing(READY_RULES, error.to_string());
             tokio::time::sleep(driver::RETRY_INTERVAL).await;
         }

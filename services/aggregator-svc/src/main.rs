@@ -8,6 +8,7 @@ const PROGRAM: Program = Program {
     about: "Folds the log into buckets, so that answers stay fast",
     version: env!("CARGO_PKG_VERSION"),
     default_port: 8083,
+    check: aggregator_svc::check,
 };
 
 fn main() -> ExitCode {

@@ -45,24 +45,14 @@ pub fn load(folder: &Path) -> Result<Vec<Rule>, RuleFilesError> {
     let (mut rules, mut faults) = (Vec::new(), Vec::new());
     let mut files_of_names: BTreeMap<String, PathBuf> = BTreeMap::new();
     for file in files {
-        let fault = |reason: String| RuleFault {
-            field: "-".to_owned(),
-            reason,
-        };
         let read = std::fs::read_to_string(&file)
-            .map_err(|error| vec![fault(error.to_string())])
+            .map_err(|error| vec![RuleFault::new("-", error.to_string())])
             .and_then(|text| Rule::from_yaml(&text));
         match read {
             Ok(rule) => match files_of_names.get(&rule.name) {
                 Some(other) => {
                     let reason = format!("{} is the name of {} too", rule.name, other.display());
-                    faults.push((
-                        file,
-                        RuleFault {
-                            field: "name".to_owned(),
-                            reason,
-                        },
-                    ));
+                    faults.push((file, RuleFault::new("name", reason)));
                 }
                 None => {
                     files_of_names.insert(rule.name.clone(), file);
@@ -86,7 +76,8 @@ fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         let is_yaml = path
             .extension()
             .is_some_and(|ext| ext == "yaml" || ext == "yml");
-        if is_yaml && path.is_file() {
+        // A link that leads nowhere is a fault, not a rule that is gone.
+        if is_yaml && !path.is_dir() {
             files.push(path);
         }
     }
@@ -116,16 +107,19 @@ mod tests {
             "name: total\nsource_event: call\noperator: median\n",
         );
         write("ignored.txt", "name: [");
+        std::os::unix::fs::symlink("nowhere", folder.path().join("d.yaml")).unwrap();
         let error = load(folder.path()).unwrap_err().to_string();
         for expected in [
             "b.yml: name: calls is the name of",
             "c.yaml: operator:",
             "a.yaml too",
+            "d.yaml: -: No such file",
         ] {
             assert!(error.contains(expected), "{expected} in {error}");
         }
         std::fs::remove_file(folder.path().join("b.yml")).unwrap();
         std::fs::remove_file(folder.path().join("c.yaml")).unwrap();
+        std::fs::remove_file(folder.path().join("d.yaml")).unwrap();
         assert_eq!(load(folder.path()).unwrap().len(), 1);
         let missing = load(&folder.path().join("nowhere"))
             .unwrap_err()

@@ -17,18 +17,24 @@ pub(crate) enum Schedule {
 /// The shortest interval: below it sweeps would only wait for each other.
 const SHORTEST: Duration = Duration::from_millis(10);
 
+/// The longest: beyond it buckets would be of no use.
+const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+
 impl Schedule {
     /// Reads `2m`, or `*/2 * * * *`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Ok(interval) = humantime::parse_duration(text) {
-            return match interval >= SHORTEST {
+            return match (SHORTEST..=LONGEST).contains(&interval) {
                 true => Ok(Self::Every(interval)),
-                false => Err(format!("{text} is shorter than {SHORTEST:?}")),
+                false => Err(format!("{text} is not between 10ms and 7days")),
             };
         }
         let cron = Cron::from_str(text).map_err(|error| {
             format!("{text:?} is neither a duration such as 2m nor a cron expression: {error}")
         })?;
+        if cron.find_next_occurrence(&Zoned::default(), false).is_err() {
+            return Err(format!("{text:?} never comes"));
+        }
         Ok(Self::At(Box::new(cron)))
     }
 
@@ -57,6 +63,9 @@ mod tests {
         assert_eq!(wait("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(wait("*/2 * * * *"), Ok(Duration::from_secs(90)));
         assert!(wait("often").unwrap_err().contains("neither"));
-        assert!(wait("0s").unwrap_err().contains("shorter"));
+        assert!(wait("0s").unwrap_err().contains("not between"));
+        assert!(wait("100000y").unwrap_err().contains("not between"));
+        assert!(wait("0 0 31 2 *").unwrap_err().contains("never comes"));
+        assert!(wait("61 * * * *").is_err() && wait("-5s").is_err());
     }
 }

@@ -6,6 +6,7 @@ use crate::queue::{Job, Unstored};
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
 use aevon_schema::append::{AppendError, Writer};
+use aevon_schema::with_causes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -62,7 +63,7 @@ async fn store(writer: &mut Writer, jobs: Vec<Job>, per_commit: usize) {
             Err(error) => {
                 tracing::warn!(
                     events = group.len(),
-                    error = &error as &dyn std::error::Error,
+                    error = with_causes(&error),
                     "a group was not acknowledged"
                 );
                 let error = Arc::new(error);

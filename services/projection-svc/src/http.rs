@@ -17,7 +17,9 @@ pub(crate) fn store_problem(error: &StoreError) -> Problem {
         StoreError::Unavailable(_) | StoreError::DeadlineExceeded(_) | StoreError::Refused(_) => {
             unavailable(with_causes(error))
         }
-        StoreError::Corrupt(_) => Problem::new(Code::Internal, error.to_string()),
+        StoreError::Corrupt(_) | StoreError::InvalidUrl(_) => {
+            Problem::new(Code::Internal, error.to_string())
+        }
     }
 }
 

@@ -89,6 +89,7 @@ async fn the_database_itself_refuses_to_change_the_log() {
         "UPDATE events SET type = 'x'",
         "DELETE FROM events",
         "TRUNCATE events",
+        "SET session_replication_role = replica; DELETE FROM events",
     ] {
         let error = client.batch_execute(statement).await.unwrap_err();
         let message = error.as_db_error().unwrap().message().to_owned();

@@ -43,13 +43,15 @@ async fn an_empty_database_is_migrated_by_one_command_and_without_it_services_sa
         .batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101')")
         .await
         .unwrap();
-    let output = finish(&mut command("projection-svc", db.url()));
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("does not know"),
-        "{}",
-        text(&output.stderr)
-    );
+    for newer in [
+        &mut command("projection-svc", db.url()),
+        command("aevon", db.url()).arg("migrate"),
+    ] {
+        let output = finish(newer);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("does not know"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,6 +80,8 @@ async fn a_faulty_rule_file_stops_the_start_with_file_field_and_reason() {
             .arg(folder.path()),
     );
     assert_eq!(checked.status.code(), Some(1));
+    let checked = finish(start().arg("--check-config"));
+    assert_eq!(checked.status.code(), Some(1), "--check-config says so too");
     let registered: i64 = db
         .client()
         .await

@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Longest `aevon-version` header. A body may touch thousands of partitions, and proxies refuse
 /// long heads; the version stands in the body as well.
 const MAX_VERSION_HEADER_BYTES: usize = 2048;
+/// Most faults that one answer lists; items beyond are still named, with their code.
+const MAX_LISTED_FAULTS: usize = 20_000;
 /// When to come back after a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -158,6 +160,7 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
         results: Vec::new(),
     };
     let mut version = Version::default();
+    let mut room = MAX_LISTED_FAULTS;
     for (index, (id, outcome)) in outcomes.iter().enumerate() {
         let id = id.as_deref();
         match outcome {
@@ -179,10 +182,12 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
             }
             Outcome::Rejected(faults, code) => {
                 body.rejected += 1;
+                let listed = &faults[..faults.len().min(room)];
+                room -= listed.len();
                 let error = Some(ItemError {
                     code: code.as_str(),
                     detail: summary(faults, *code),
-                    errors: items(None, None, faults, *code),
+                    errors: items(None, None, listed, *code),
                 });
                 body.results.push(ManyItem {
                     index,
@@ -250,12 +255,14 @@ fn all_rejected(outcomes: &[Item]) -> Problem {
     }
 }
 
-/// The code of each item that was refused, and every fault of all of them.
+/// The code of each item that was refused, and every fault of all of them, within the bound.
 fn all_faults(outcomes: &[Item]) -> (Vec<Code>, Vec<ProblemItem>) {
     let (mut codes, mut errors) = (Vec::new(), Vec::new());
     for (index, (id, outcome)) in outcomes.iter().enumerate() {
         if let Outcome::Rejected(faults, code) = outcome {
-            errors.extend(items(Some(index), id.as_deref(), faults, *code));
+            let room = MAX_LISTED_FAULTS - errors.len();
+            let listed = &faults[..faults.len().min(room)];
+            errors.extend(items(Some(index), id.as_deref(), listed, *code));
             codes.push(*code);
         }
     }

@@ -2,7 +2,9 @@
 
 use super::format::{Coding, Format};
 use super::unpack::{Sink, Unpacker};
-use crate::MAX_BODY_EVENTS;
+use crate::{MAX_BODY_BYTES, MAX_BODY_EVENTS};
+use actix_web::HttpRequest;
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::Payload;
 use aevon_core::event::{FaultCode, NewEvent, Receipt, Refusal, cloud, native};
 use aevon_service::problem::{Code, Problem};
@@ -24,6 +26,26 @@ pub(crate) enum Body {
     One(Box<Read>),
     /// Any number of events.
     Many(Vec<Read>),
+}
+
+/// A body that says beforehand that it is too large is not waited for. Packed or not: nothing
+/// grows by being packed, but for a few bytes.
+///
+/// # Errors
+/// 413.
+pub(crate) fn check_length(request: &HttpRequest) -> Result<(), Problem> {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length > MAX_BODY_BYTES as u64 => Err(too_large()),
+        _ => Ok(()),
+    }
+}
+
+/// Of a body.
+pub(super) fn too_large() -> Problem {
+    let detail = format!("a body may have {MAX_BODY_BYTES} bytes");
+    Problem::new(Code::BodyTooLarge, detail)
 }
 
 /// Receives a body and reads it; lines are read as they arrive.

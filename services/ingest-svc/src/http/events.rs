@@ -19,6 +19,7 @@ pub(crate) async fn post(
     let caller = ingest.auth.caller(&request, Scope::Ingest).await?;
     let (format, coding) = (Format::of(&request)?, Coding::of(&request)?);
     check_query(&request)?;
+    body::check_length(&request)?;
     let receipt = Receipt {
         at: now(),
         tenant: caller.tenant(),

@@ -28,6 +28,7 @@ pub(crate) async fn post(
         other => other,
     };
     check_query(&request)?;
+    body::check_length(&request)?;
     let receipt = Receipt {
         at: now(),
         tenant: caller.tenant(),

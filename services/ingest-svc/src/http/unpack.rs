@@ -3,8 +3,8 @@
 //! Invariant: what is unpacked is bounded while it is unpacked, not afterwards: a small body that
 //! unfolds into a large one is cut off at the bound.
 
-use super::answer;
 use super::format::Coding;
+use super::{answer, body};
 use crate::MAX_BODY_BYTES;
 use crate::queue::Unstored;
 use aevon_service::problem::{Code, Problem};
@@ -161,8 +161,7 @@ impl Zstd {
 impl<S: Sink> Bounded<'_, S> {
     fn admit(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         if self.bytes + bytes.len() > MAX_BODY_BYTES {
-            let detail = format!("a body may have {MAX_BODY_BYTES} bytes");
-            return Err(Problem::new(Code::BodyTooLarge, detail));
+            return Err(body::too_large());
         }
         let permits = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let more = self.arriving.try_acquire_many(permits);
