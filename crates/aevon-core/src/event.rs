@@ -61,6 +61,27 @@ pub struct Fault {
     pub detail: String,
 }
 
+/// Longest name of a field that a fault repeats.
+const MAX_NAME_CHARS: usize = 80;
+/// Longest detail of a fault: it may repeat what was sent.
+const MAX_DETAIL_CHARS: usize = 300;
+
+impl Fault {
+    /// A fault; what it repeats of the event is cut off where nobody would read on.
+    pub fn new(field: Option<&str>, code: FaultCode, detail: impl Into<String>) -> Self {
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
+            detail.truncate(end);
+            detail.push('…');
+        }
+        Self {
+            field: field.map(|name| name.chars().take(MAX_NAME_CHARS).collect()),
+            code,
+            detail,
+        }
+    }
+}
+
 /// Public codes of what can be wrong with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultCode {
@@ -164,14 +185,9 @@ pub struct Refusal {
 impl Refusal {
     /// One thing is wrong with the event as a whole.
     pub fn whole(code: FaultCode, detail: impl Into<String>) -> Self {
-        let fault = Fault {
-            field: None,
-            code,
-            detail: detail.into(),
-        };
         Self {
             id: None,
-            faults: vec![fault],
+            faults: vec![Fault::new(None, code, detail)],
         }
     }
 }

@@ -21,8 +21,12 @@ use subtle::ConstantTimeEq;
 use crate::problem::{Code, Problem};
 use crate::settings::AuthMode;
 
-/// How long what was found out about a key is believed.
-pub const CACHE_TTL: Duration = Duration::from_secs(10);
+/// How long a key is believed to be good: with the time to ask, a revocation takes effect within
+/// 10 s.
+pub const CACHE_TTL: Duration = Duration::from_secs(8);
+/// How long a number is believed to be no good key's: short, as the next key made may have it, and
+/// long enough that whoever tries numbers does not reach the database with each.
+const UNKNOWN_TTL: Duration = Duration::from_secs(1);
 /// Keys, and numbers that are no key's, that are remembered.
 const CACHED_KEYS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 /// Beginning of every key, so that people and scanners can tell one when they see it.
@@ -121,8 +125,9 @@ fn hash(secret: &str) -> [u8; 32] {
 /// Number and secret of a key.
 fn split(key: &str) -> Option<(i32, &str)> {
     let (number, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;
-    let key_no = number.parse().ok().filter(|number| *number > 0)?;
-    Some((key_no, secret))
+    let key_no: i32 = number.parse().ok().filter(|number| *number > 0)?;
+    // One spelling for each key.
+    (key_no.to_string() == number).then_some((key_no, secret))
 }
 
 /// Who calls.
@@ -230,10 +235,11 @@ impl Auth {
             let mut cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.get(&key_no).cloned()
         };
-        if let Some((since, known)) = cached
-            && since.elapsed() < CACHE_TTL
-        {
-            return Ok(known);
+        if let Some((since, known)) = cached {
+            let ttl = known.as_ref().map_or(UNKNOWN_TTL, |_| CACHE_TTL);
+            if since.elapsed() < ttl {
+                return Ok(known);
+            }
         }
         let asked = Instant::now();
         let found = (self.0.find)(key_no).await?;
@@ -302,6 +308,7 @@ mod tests {
             bearer(&key_text(8, &secret)),
             bearer("aevon_7_"),
             bearer("aevon_7"),
+            bearer(&key_text(7, &secret).replace("_7_", "_07_")),
             bearer("aevon_-7_x"),
             bearer("aevon_99999999999_x"),
             bearer(""),

@@ -81,10 +81,7 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
             if !api_keys::revoke(&mut connection, number, None).await? {
                 bail!("there is no key {number} that is still good");
             }
-            println!(
-                "revoked {number}; services refuse it within {:?}",
-                auth::CACHE_TTL
-            );
+            println!("revoked {number}; services refuse it within 10 s");
         }
         KeyCommand::Rotate { number, overlap } => {
             let old = good(&mut connection, number).await?;
@@ -93,6 +90,8 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
             let key = create(&mut connection, old.tenant_id.as_deref(), &scopes).await?;
             api_keys::revoke(&mut connection, number, Some(until)).await?;
             println!("{key}");
+            let old = api_keys::list(&mut connection, Some(number)).await?;
+            let until = old.first().and_then(|key| key.revoked_at).unwrap_or(until);
             eprintln!("key {number} goes on until {until}");
         }
     }

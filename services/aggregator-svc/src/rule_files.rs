@@ -45,7 +45,7 @@ pub fn load(folder: &Path) -> Result<Vec<Rule>, RuleFilesError> {
     let (mut rules, mut faults) = (Vec::new(), Vec::new());
     let mut files_of_names: BTreeMap<String, PathBuf> = BTreeMap::new();
     for file in files {
-        let read = std::fs::read_to_string(&file)
+        let read = read(&file)
             .map_err(|error| vec![RuleFault::new("-", error.to_string())])
             .and_then(|text| Rule::from_yaml(&text));
         match read {
@@ -69,6 +69,14 @@ pub fn load(folder: &Path) -> Result<Vec<Rule>, RuleFilesError> {
     }
 }
 
+fn read(file: &Path) -> std::io::Result<String> {
+    // A pipe would be waited for.
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(std::io::Error::other("is not a file"));
+    }
+    std::fs::read_to_string(file)
+}
+
 fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -76,8 +84,8 @@ fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         let is_yaml = path
             .extension()
             .is_some_and(|ext| ext == "yaml" || ext == "yml");
-        // A link that leads nowhere is a fault, not a rule that is gone.
-        if is_yaml && !path.is_dir() {
+        // Whatever it is: what can't be read is a fault, not a rule that is gone.
+        if is_yaml {
             files.push(path);
         }
     }
@@ -108,18 +116,21 @@ mod tests {
         );
         write("ignored.txt", "name: [");
         std::os::unix::fs::symlink("nowhere", folder.path().join("d.yaml")).unwrap();
+        std::fs::create_dir(folder.path().join("e.yaml")).unwrap();
         let error = load(folder.path()).unwrap_err().to_string();
         for expected in [
             "b.yml: name: calls is the name of",
             "c.yaml: operator:",
             "a.yaml too",
             "d.yaml: -: No such file",
+            "e.yaml: -: is not a file",
         ] {
             assert!(error.contains(expected), "{expected} in {error}");
         }
         std::fs::remove_file(folder.path().join("b.yml")).unwrap();
         std::fs::remove_file(folder.path().join("c.yaml")).unwrap();
         std::fs::remove_file(folder.path().join("d.yaml")).unwrap();
+        std::fs::remove_dir(folder.path().join("e.yaml")).unwrap();
         assert_eq!(load(folder.path()).unwrap().len(), 1);
         let missing = load(&folder.path().join("nowhere"))
             .unwrap_err()

@@ -24,9 +24,6 @@ const FIELDS: [&str; 9] = [
 pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
     let fields = Fields::split(raw, &FIELDS, receipt.limits)?;
     let mut reader = Reader::default();
-    for (field, _) in &fields.others {
-        reader.fault(field, FaultCode::UnknownField, "is no field of an event");
-    }
     reader.check(&fields);
     let tenant_id = reader.tenant("tenant_id", fields.get("tenant_id"), receipt);
     let mut identifier = |field| {
@@ -45,6 +42,10 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
     if metadata.is_some_and(has_reserved_key) {
         let detail = format!("keys beginning with {RESERVED_METADATA_PREFIX} are reserved");
         reader.fault("metadata", FaultCode::InvalidField, detail);
+    }
+    // Last, so that a flood of them hides nothing else.
+    for (field, _) in &fields.others {
+        reader.fault(field, FaultCode::UnknownField, "is no field of an event");
     }
     let occurred_at = occurred_at.unwrap_or(receipt.at);
     let refusal = future_refusal("occurred_at", occurred_at, receipt);
@@ -144,7 +145,6 @@ mod tests {
                "occurred_at":"yesterday","schema_version":-1,"data":[],"metadata":{"n":1e61}}"#,
         );
         let expected = [
-            ("colour", "unknown-field"),
             ("tenant_id", "invalid-field"),
             ("principal_id", "invalid-field"),
             ("id", "invalid-field"),
@@ -153,6 +153,7 @@ mod tests {
             ("schema_version", "invalid-field"),
             ("data", "invalid-field"),
             ("metadata", "number-out-of-bounds"),
+            ("colour", "unknown-field"),
         ];
         assert_eq!(found, expected.map(|(f, c)| (f.to_owned(), c)));
     }
@@ -221,5 +222,9 @@ mod tests {
         let flood: Vec<String> = (0..1000).map(|n| format!("\"x{n}\":1")).collect();
         let found = codes(&format!("{{{}}}", flood.join(",")));
         assert_eq!(found.len(), 32);
+        assert_eq!(found[0], ("tenant_id".to_owned(), "missing-field"));
+        let long = format!("\"{}\"", "\u{7f}".repeat(200_000));
+        let fault = &read(&long).unwrap_err().faults[0];
+        assert!(fault.detail.len() < 2_000, "{} bytes", fault.detail.len());
     }
 }

@@ -9,9 +9,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// Longest name of a field that a fault repeats.
-const MAX_NAME_CHARS: usize = 80;
-
 /// Most faults of an event that are listed.
 const MAX_FAULTS: usize = 32;
 const LAST_FAULT: usize = MAX_FAULTS - 1;
@@ -110,11 +107,7 @@ impl Reader {
             LAST_FAULT => "is wrong too, and more is that is not listed".to_owned(),
             _ => detail.into(),
         };
-        self.faults.push(Fault {
-            field: Some(field.chars().take(MAX_NAME_CHARS).collect()),
-            code,
-            detail,
-        });
+        self.faults.push(Fault::new(Some(field), code, detail));
     }
 
     /// A value that must be there.
@@ -266,9 +259,8 @@ pub(super) fn future_refusal(
     receipt: &Receipt<'_>,
 ) -> Option<Fault> {
     let latest = receipt.at.plus_micros(receipt.limits.max_future_skew_us);
-    (occurred > latest).then(|| Fault {
-        field: Some(field.to_owned()),
-        code: FaultCode::OccurredAtInFuture,
-        detail: format!("{occurred} lies ahead of {latest}, the latest that is taken now"),
+    (occurred > latest).then(|| {
+        let detail = format!("{occurred} lies ahead of {latest}, the latest that is taken now");
+        Fault::new(Some(field), FaultCode::OccurredAtInFuture, detail)
     })
 }

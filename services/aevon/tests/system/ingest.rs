@@ -144,13 +144,13 @@ async fn bad_bodies_are_problems_that_list_every_fault() {
         .map(|item| item["field"].as_str().unwrap())
         .collect();
     let expected = [
-        "colour",
         "tenant_id",
         "principal_id",
         "id",
         "type",
         "occurred_at",
         "data",
+        "colour",
     ];
     assert_eq!(fields, expected);
 

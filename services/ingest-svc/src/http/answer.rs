@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Longest `aevon-version` header. A body may touch thousands of partitions, and proxies refuse
 /// long heads; the version stands in the body as well.
 const MAX_VERSION_HEADER_BYTES: usize = 2048;
-/// Most faults that one answer lists; items beyond are still named, with their code.
+/// Most faults that one answer lists.
 const MAX_LISTED_FAULTS: usize = 20_000;
 /// When to come back after a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -230,13 +230,12 @@ pub(crate) fn nothing_but_stored(mut outcomes: Vec<Item>) -> Result<HttpResponse
     {
         return one(only);
     }
-    let code = match rejected == outcomes.len() {
-        true => Code::AllRejected,
-        false => Code::InvalidEvent,
-    };
+    if rejected == outcomes.len() {
+        return Err(all_rejected(&outcomes));
+    }
     let total = outcomes.len();
     let detail = format!("{rejected} of {total} events were refused; the others are stored");
-    Err(Problem::new(code, detail).with_errors(all_faults(&outcomes).1))
+    Err(Problem::new(Code::InvalidEvent, detail).with_errors(all_faults(&outcomes).1))
 }
 
 /// Every item was refused: a problem that lists every fault of every item.
@@ -249,7 +248,10 @@ fn all_rejected(outcomes: &[Item]) -> Problem {
             Problem::new(*code, detail).with_errors(errors)
         }
         _ => {
-            let detail = format!("none of the {} events was stored", outcomes.len());
+            let mut detail = format!("none of the {} events was stored", outcomes.len());
+            if errors.len() == MAX_LISTED_FAULTS {
+                detail.push_str("; not every fault is listed");
+            }
             Problem::new(Code::AllRejected, detail).with_errors(errors)
         }
     }

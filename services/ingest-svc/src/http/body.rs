@@ -15,6 +15,9 @@ use tokio::sync::Semaphore;
 
 /// How long a body may take to arrive.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long nothing of it may arrive: what a body holds of the bound for all of them is worth more
+/// than a sender that has gone away.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An event, or why it is none.
 pub(crate) type Read = Result<NewEvent, Refusal>;
@@ -81,7 +84,14 @@ async fn receive<'a, S: Sink>(
     mut payload: Payload,
     mut unpacker: Unpacker<'a, S>,
 ) -> Result<(S, tokio::sync::SemaphorePermit<'a>), Problem> {
-    while let Some(chunk) = payload.next().await {
+    let stalled = |_| {
+        let detail = format!("nothing of the body arrived for {STALL_TIMEOUT:?}");
+        Problem::new(Code::RequestTimeout, detail)
+    };
+    while let Some(chunk) = tokio::time::timeout(STALL_TIMEOUT, payload.next())
+        .await
+        .map_err(stalled)?
+    {
         let chunk = chunk.map_err(|error| malformed(format!("the body broke off: {error}")))?;
         unpacker.take(&chunk)?;
     }
