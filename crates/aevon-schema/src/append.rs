@@ -191,11 +191,11 @@ impl Writer {
             .collect();
         let mut stored = self.attempt(&rest).await?.into_iter();
         let verdict = |index: usize| match unreadable.contains(&index) {
-            true => Some(Verdict::Refused(vec![Fault {
-                field: None,
-                code: FaultCode::InvalidField,
-                detail: "holds something that the log can't keep".to_owned(),
-            }])),
+            true => Some(Verdict::Refused(vec![Fault::new(
+                None,
+                FaultCode::InvalidField,
+                "holds something that the log can't keep",
+            )])),
             false => stored.next(),
         };
         Ok((0..group.len()).map_while(verdict).collect())

@@ -6,7 +6,7 @@ use crate::queue::Unstored;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use aevon_core::append::Verdict;
-use aevon_core::event::{Fault, FaultCode, NewEvent, Refusal};
+use aevon_core::event::{Fault, FaultCode, Refusal};
 use aevon_core::position::{Position, Version};
 use aevon_core::time::Timestamp;
 use aevon_schema::with_causes;
@@ -48,12 +48,9 @@ pub(crate) fn decided(id: String, verdict: Verdict) -> Item {
             ingested_at,
         } => Outcome::Duplicate(position, ingested_at),
         Verdict::Conflict(fields) => {
-            let fault = |field: &str| Fault {
-                field: Some(field.to_owned()),
-                // Replaced by the code of the whole, which a fault has no variant for.
-                code: FaultCode::InvalidField,
-                detail: "differs from the event that is stored under this id".to_owned(),
-            };
+            let differs = "differs from the event that is stored under this id";
+            // Its code is replaced by that of the whole, which a fault has no variant for.
+            let fault = |field| Fault::new(Some(field), FaultCode::InvalidField, differs);
             let faults = fields.into_iter().map(fault).collect();
             Outcome::Rejected(faults, Code::EventConflict)
         }
@@ -309,11 +306,6 @@ fn summary(faults: &[Fault], code: Code) -> String {
         ([fault], _) => format!("{}: {}", field(fault), fault.detail),
         (faults, _) => format!("the event has {} faults", faults.len()),
     }
-}
-
-/// The item of an event that was read, before anything was decided.
-pub(crate) fn id_of(event: &NewEvent) -> String {
-    event.id().to_owned()
 }
 
 /// What a caller is told where nothing can be acknowledged.

@@ -2,7 +2,7 @@
 
 use super::answer::{self, Item};
 use super::body::{self, Body};
-use super::format::{Coding, Format};
+use super::format::{Coding, Dialect, Format};
 use crate::{Ingest, now};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -16,23 +16,33 @@ pub(crate) async fn post(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let caller = ingest.auth.caller(&request, Scope::Ingest).await?;
-    let (format, coding) = (Format::of(&request)?, Coding::of(&request)?);
-    check_query(&request)?;
-    body::check_length(&request)?;
-    let receipt = Receipt {
-        at: now(),
-        tenant: caller.tenant(),
-        is_data_optional: false,
-        limits: &ingest.limits,
-    };
-    match body::read(format, coding, payload, &ingest.arriving, &receipt).await? {
+    match receive(&ingest, &request, payload, Dialect::Aevon).await? {
         Body::One(event) => {
             let mut items = store(&ingest, vec![*event]).await?;
             items.pop().map_or_else(|| answer::many(&[]), answer::one)
         }
         Body::Many(events) => answer::many(&store(&ingest, events).await?),
     }
+}
+
+/// Lets the caller in, then receives and reads the body.
+pub(super) async fn receive(
+    ingest: &Ingest,
+    request: &HttpRequest,
+    payload: Payload,
+    dialect: Dialect,
+) -> Result<Body, Problem> {
+    let caller = ingest.auth.caller(request, Scope::Ingest).await?;
+    let (format, coding) = (Format::of(request, dialect)?, Coding::of(request)?);
+    check_query(request)?;
+    body::check_length(request)?;
+    let receipt = Receipt {
+        at: now(),
+        tenant: caller.tenant(),
+        is_data_optional: dialect == Dialect::OpenMeter,
+        limits: &ingest.limits,
+    };
+    body::read(format, coding, payload, &ingest.arriving, &receipt).await
 }
 
 /// Stores the events that could be read; an item for each that was sent, in order.
@@ -45,7 +55,7 @@ pub(super) async fn store(
     for event in events {
         match event {
             Ok(event) => {
-                ids.push(answer::id_of(&event));
+                ids.push(event.id().to_owned());
                 readable.push(event);
                 items.push(None);
             }
@@ -72,7 +82,7 @@ pub(super) async fn store(
 }
 
 /// No parameter is known here; one that promises something must not be passed over in silence.
-pub(super) fn check_query(request: &HttpRequest) -> Result<(), Problem> {
+fn check_query(request: &HttpRequest) -> Result<(), Problem> {
     match request.query_string() {
         "" => Ok(()),
         query => {

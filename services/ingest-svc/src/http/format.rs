@@ -22,6 +22,15 @@ pub(crate) enum Format {
     BinaryCloudEvent(Vec<(String, String)>),
 }
 
+/// Whose words a route speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Ours.
+    Aevon,
+    /// OpenMeter's: JSON without further words is CloudEvents, whose data may be absent.
+    OpenMeter,
+}
+
 /// How a body was packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
@@ -41,7 +50,7 @@ impl Format {
     ///
     /// # Errors
     /// 415, and 400 for headers that are not text.
-    pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
+    pub(crate) fn of(request: &HttpRequest, dialect: Dialect) -> Result<Self, Problem> {
         let given = essence(request.headers(), &CONTENT_TYPE)?;
         match given.as_str() {
             "application/cloudevents+json" => return Ok(Self::CloudEvent),
@@ -56,7 +65,10 @@ impl Format {
             return attributes(request.headers()).map(Self::BinaryCloudEvent);
         }
         match given.as_str() {
-            "" | "application/json" => Ok(Self::Json),
+            "" | "application/json" => Ok(match dialect {
+                Dialect::Aevon => Self::Json,
+                Dialect::OpenMeter => Self::CloudEvents,
+            }),
             "application/x-ndjson" => Ok(Self::Ndjson),
             _ => Err(Problem::new(
                 Code::UnsupportedMediaType,
@@ -130,7 +142,7 @@ mod tests {
         for header in headers {
             request = request.append_header(*header);
         }
-        Format::of(&request.to_http_request()).map_err(|problem| problem.code)
+        Format::of(&request.to_http_request(), Dialect::Aevon).map_err(|problem| problem.code)
     }
 
     #[test]

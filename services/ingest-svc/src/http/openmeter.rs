@@ -3,15 +3,13 @@
 //!
 //! Invariant: 204 only where every event is stored, as that answer has no room for exceptions.
 
-use super::answer::{self, Item};
-use super::body::{self, Body};
-use super::events::{check_query, store};
-use super::format::{Coding, Format};
-use crate::{Ingest, now};
+use super::answer;
+use super::body::Body;
+use super::events::{receive, store};
+use super::format::Dialect;
+use crate::Ingest;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use aevon_core::event::Receipt;
-use aevon_service::auth::Scope;
 use aevon_service::problem::Problem;
 
 /// Stores what it can; 204 where that was everything.
@@ -20,25 +18,9 @@ pub(crate) async fn post(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let caller = ingest.auth.caller(&request, Scope::Ingest).await?;
-    let coding = Coding::of(&request)?;
-    let format = match Format::of(&request)? {
-        // Here JSON without further words is CloudEvents too.
-        Format::Json => Format::CloudEvents,
-        other => other,
-    };
-    check_query(&request)?;
-    body::check_length(&request)?;
-    let receipt = Receipt {
-        at: now(),
-        tenant: caller.tenant(),
-        is_data_optional: true,
-        limits: &ingest.limits,
-    };
-    let events = match body::read(format, coding, payload, &ingest.arriving, &receipt).await? {
+    let events = match receive(&ingest, &request, payload, Dialect::OpenMeter).await? {
         Body::One(event) => vec![*event],
         Body::Many(events) => events,
     };
-    let items: Vec<Item> = store(&ingest, events).await?;
-    answer::nothing_but_stored(items)
+    answer::nothing_but_stored(store(&ingest, events).await?)
 }
