@@ -108,8 +108,8 @@ pub fn decide(
                 &stored.metadata,
             );
             repeated(differing, stored.position, stored.ingested_at)
-        } else if let Some(fault) = &event.refusal {
-            Verdict::Refused(vec![fault.clone()])
+        } else if !event.refusals.is_empty() {
+            Verdict::Refused(event.refusals.clone())
         } else if let Some(head) = heads.get_mut(&placed.partition) {
             head.seq += 1;
             let position = Position {
@@ -198,7 +198,7 @@ mod tests {
             schema_version: 0,
             data: data.into(),
             metadata: "{}".into(),
-            refusal: None,
+            refusals: Vec::new(),
         }
     }
 
@@ -224,11 +224,7 @@ mod tests {
     #[test]
     fn accepted_events_are_numbered_without_a_gap() {
         let mut refused = event("b", "{}");
-        refused.refusal = Some(Fault {
-            field: None,
-            code: FaultCode::OccurredAtInFuture,
-            detail: String::new(),
-        });
+        refused.refusals = vec![Fault::new(None, FaultCode::OccurredAtInFuture, "")];
         // The claim of a refused event counts for nothing: the next one under its id is new.
         let events = [
             event("a", "{}"),
@@ -263,11 +259,7 @@ mod tests {
         };
         let standing = Standing::from_iter([((1, "a".to_owned()), stored.clone())]);
         let mut retry = event("a", r#"{"n":1.0}"#);
-        retry.refusal = Some(Fault {
-            field: None,
-            code: FaultCode::OccurredAtInFuture,
-            detail: String::new(),
-        });
+        retry.refusals = vec![Fault::new(None, FaultCode::OccurredAtInFuture, "")];
         let expected = Verdict::Duplicate {
             position: stored.position,
             ingested_at: stored.ingested_at,

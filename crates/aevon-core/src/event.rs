@@ -5,6 +5,7 @@
 //! no event can take its neighbours in a group commit down, and none can ever stop a sweep.
 
 use crate::identity::UNIT_SEPARATOR;
+use crate::schema::SchemaCheck;
 use crate::time::Timestamp;
 
 pub mod cloud;
@@ -48,6 +49,8 @@ pub struct Receipt<'a> {
     pub is_data_optional: bool,
     /// The bounds of the place.
     pub limits: &'a Limits,
+    /// The schemas of the place.
+    pub schemas: &'a SchemaCheck<'a>,
 }
 
 /// One thing that is wrong with an event.
@@ -103,6 +106,10 @@ pub enum FaultCode {
     ReservedType,
     /// An event of too many bytes.
     EventTooLarge,
+    /// A schema that there is not.
+    UnknownSchema,
+    /// Data that is not as its schema says.
+    SchemaMismatch,
     /// A tenant that the sender has nothing to do with.
     Forbidden,
 }
@@ -120,6 +127,8 @@ impl FaultCode {
             Self::OccurredAtInFuture => "occurred-at-in-future",
             Self::ReservedType => "reserved-type",
             Self::EventTooLarge => "event-too-large",
+            Self::UnknownSchema => "unknown-schema",
+            Self::SchemaMismatch => "schema-mismatch",
             Self::Forbidden => "forbidden",
         }
     }
@@ -147,9 +156,10 @@ pub struct NewEvent {
     pub data: String,
     /// A JSON object, as sent; `{}` where absent.
     pub metadata: String,
-    /// A refusal that depends on the moment of receipt. It holds only for what is not a duplicate
-    /// of something stored: a retry of what was stored is always a duplicate.
-    pub refusal: Option<Fault>,
+    /// Refusals that depend on more than the event: on the moment of receipt, on schemas. They hold
+    /// only for what is not a duplicate of something stored: a retry of what was stored is always
+    /// a duplicate.
+    pub refusals: Vec<Fault>,
 }
 
 impl NewEvent {
@@ -173,9 +183,11 @@ impl NewEvent {
     }
 }
 
-/// Why an event was refused: its id, as far as it could be read, and every fault.
+/// Why an event was refused: whose it is, as far as it could be read, and every fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    /// The tenant, where it could be read and the sender may name it.
+    pub tenant_id: Option<String>,
     /// The caller's id, where it could be read.
     pub id: Option<String>,
     /// Never empty.
@@ -186,6 +198,7 @@ impl Refusal {
     /// One thing is wrong with the event as a whole.
     pub fn whole(code: FaultCode, detail: impl Into<String>) -> Self {
         Self {
+            tenant_id: None,
             id: None,
             faults: vec![Fault::new(None, code, detail)],
         }

@@ -7,6 +7,7 @@ use crate::amount::{Amount, MAX_DIGITS, MAX_EXPONENT};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -319,6 +320,25 @@ pub fn same_value(a: &str, b: &str) -> bool {
             Amount::parse(a).is_some_and(|a| Some(a) == Amount::parse(b))
         }
         _ => false,
+    }
+}
+
+/// A well-formed document as a tree, for those who need one. Level by level, for the reason of
+/// [`same_value`]; the last of two equal keys counts.
+pub fn tree(raw: &str) -> Option<Value> {
+    match raw.trim_ascii_start().as_bytes().first()? {
+        b'{' => {
+            let members: FxHashMap<String, &RawValue> = read(raw)?;
+            let member = |(key, value): (String, &RawValue)| Some((key, tree(value.get())?));
+            let members: Option<_> = members.into_iter().map(member).collect();
+            members.map(Value::Object)
+        }
+        b'[' => {
+            let items: Vec<&RawValue> = read(raw)?;
+            let items: Option<_> = items.into_iter().map(|item| tree(item.get())).collect();
+            items.map(Value::Array)
+        }
+        _ => read(raw),
     }
 }
 

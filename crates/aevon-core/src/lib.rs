@@ -13,5 +13,6 @@ pub mod json;
 pub mod operator;
 pub mod position;
 pub mod rule;
+pub mod schema;
 pub mod state;
 pub mod time;

@@ -197,6 +197,18 @@ impl Auth {
     /// 401 without a good key, 403 with one that does not allow it, 503 where that can't be found
     /// out.
     pub async fn caller(&self, request: &HttpRequest, scope: Scope) -> Result<Caller, Problem> {
+        self.caller_with(request, &[scope]).await
+    }
+
+    /// Who sends this request, if they may do what any of these scopes allows.
+    ///
+    /// # Errors
+    /// As [`Auth::caller`].
+    pub async fn caller_with(
+        &self,
+        request: &HttpRequest,
+        scopes: &[Scope],
+    ) -> Result<Caller, Problem> {
         if self.0.mode == AuthMode::Disabled {
             return Ok(Caller { tenant_id: None });
         }
@@ -221,8 +233,9 @@ impl Auth {
         if !bool::from(stored.secret_hash.ct_eq(&hash(secret))) {
             return Err(unknown());
         }
-        if !stored.scopes.contains(&scope) {
-            let detail = format!("the key lacks the scope {}", scope.as_str());
+        if !scopes.iter().any(|scope| stored.scopes.contains(scope)) {
+            let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+            let detail = format!("the key lacks the scope {}", names.join(" or "));
             return Err(Problem::new(Code::Forbidden, detail));
         }
         Ok(Caller {

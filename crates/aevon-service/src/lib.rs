@@ -9,6 +9,7 @@ pub mod cli;
 pub mod health;
 pub mod http;
 pub mod problem;
+pub mod request;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

@@ -6,6 +6,7 @@
 
 use actix_web::web;
 use aevon_core::event::Limits;
+use aevon_core::schema::Schemas;
 use aevon_core::time::Timestamp;
 use aevon_schema::append::Writer;
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 
 mod http;
 mod queue;
+pub mod schema_files;
 mod writer;
 
 use queue::Queue;
@@ -43,6 +45,7 @@ pub struct Ingest {
     auth: Auth,
     settings: IngestSettings,
     limits: Arc<Limits>,
+    schemas: Arc<Schemas>,
     /// A permit for each byte of the bodies that are being received and read.
     arriving: Arc<Semaphore>,
     /// Empty until the database was reached: only it knows how many partitions there are.
@@ -76,6 +79,7 @@ impl Ingest {
             max_future_skew_us: i64::try_from(skew).unwrap_or(i64::MAX / 4),
             ..Limits::default()
         };
+        let schemas = schema_files::load(settings.schema.path.as_deref())?;
         let queue = Arc::new(OnceLock::new());
         let settings = settings.ingest.clone();
         Ok(Self {
@@ -83,6 +87,7 @@ impl Ingest {
             auth,
             settings,
             limits: Arc::new(limits),
+            schemas: Arc::new(schemas),
             arriving: Arc::new(Semaphore::new(MAX_ARRIVING_BYTES)),
             queue,
         })
@@ -125,9 +130,23 @@ impl Ingest {
             config
                 .app_data(web::Data::new(ingest.clone()))
                 .service(shell::resource("/v1/events").post(http::events::post))
-                .service(shell::resource("/api/v1/events").post(http::openmeter::post));
+                .service(shell::resource("/api/v1/events").post(http::openmeter::post))
+                .service(shell::resource("/v1/schemas").get(http::schemas::list))
+                .service(
+                    shell::resource("/v1/schemas/{type}/{version}/validate")
+                        .post(http::schemas::validate),
+                );
         }
     }
+}
+
+/// What must hold of the settings before the service starts.
+///
+/// # Errors
+/// Where a schema can't be used.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    schema_files::load(settings.schema.path.as_deref())?;
+    Ok(())
 }
 
 /// The clock, read at the edge.

@@ -8,7 +8,7 @@ const PROGRAM: Program = Program {
     about: "Takes immutable events over HTTP and appends them to the log",
     version: env!("CARGO_PKG_VERSION"),
     default_port: 8081,
-    check: |_| Ok(()),
+    check: ingest_svc::check,
 };
 
 fn main() -> ExitCode {

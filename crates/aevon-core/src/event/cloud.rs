@@ -59,10 +59,8 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
     let is_time_received = fields.get("time").is_none();
     let metadata = metadata(&mut reader, &fields.others, is_time_received);
     let occurred_at = time.unwrap_or(receipt.at);
-    let refusal = future_refusal("time", occurred_at, receipt);
-    if let Some(refusal) = reader.refusal(id.as_deref(), refusal.as_ref()) {
-        return Err(refusal);
-    }
+    let refusals = future_refusal("time", occurred_at, receipt);
+    reader.check_readable(tenant_id.as_deref(), id.as_deref(), &refusals)?;
     let (source, id) = (source.unwrap_or_default(), id.unwrap_or_default());
     Ok(NewEvent {
         tenant_id: tenant_id.unwrap_or_default().into_owned(),
@@ -74,7 +72,7 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
         schema_version: 0,
         data: data.unwrap_or("{}").to_owned(),
         metadata,
-        refusal,
+        refusals,
     })
 }
 
@@ -168,6 +166,7 @@ fn metadata(
 mod tests {
     use super::*;
     use crate::event::Limits;
+    use crate::schema::{SchemaCheck, Schemas};
     use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -176,7 +175,7 @@ mod tests {
         "dataschema":null,"datacontenttype":"application/json; charset=utf-8","data":{"n":1.10}}"#;
 
     fn read_as(tenant: Option<&str>, raw: &str) -> Result<NewEvent, Refusal> {
-        let limits = &Limits::default();
+        let (limits, schemas) = (&Limits::default(), Schemas::default());
         parse(
             raw,
             &Receipt {
@@ -184,6 +183,7 @@ mod tests {
                 tenant,
                 is_data_optional: false,
                 limits,
+                schemas: &SchemaCheck::new(&schemas),
             },
         )
     }

@@ -1,7 +1,7 @@
 //! Aevon's own format: one JSON object an event.
 
 use super::reader::{Fields, Reader, future_refusal};
-use super::{FaultCode, NewEvent, RESERVED_METADATA_PREFIX, Receipt, Refusal};
+use super::{Fault, FaultCode, NewEvent, RESERVED_METADATA_PREFIX, Receipt, Refusal};
 use crate::identity::UNIT_SEPARATOR;
 use crate::json;
 
@@ -48,10 +48,13 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
         reader.fault(field, FaultCode::UnknownField, "is no field of an event");
     }
     let occurred_at = occurred_at.unwrap_or(receipt.at);
-    let refusal = future_refusal("occurred_at", occurred_at, receipt);
-    if let Some(refusal) = reader.refusal(id.as_deref(), refusal.as_ref()) {
-        return Err(refusal);
+    let mut refusals = future_refusal("occurred_at", occurred_at, receipt);
+    if let (Some(event_type), Some(data)) = (&event_type, data) {
+        let tenant_id = tenant_id.as_deref();
+        let schemas = receipt.schemas;
+        refusals.extend(schemas.faults(tenant_id, event_type, schema_version, data, "/data"));
     }
+    reader.check_readable(tenant_id.as_deref(), id.as_deref(), &refusals)?;
     let id = id.unwrap_or_default();
     Ok(NewEvent {
         tenant_id: tenant_id.unwrap_or_default().into_owned(),
@@ -66,20 +69,38 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
         schema_version,
         data: data.unwrap_or("{}").to_owned(),
         metadata: metadata.unwrap_or("{}").to_owned(),
-        refusal,
+        refusals,
     })
 }
 
+/// What is wrong with a body that is the `data` of an event of this type and schema version: what
+/// [`parse`] would find, by JSON Pointer into `data`.
+pub fn data_faults(
+    raw: &str,
+    event_type: &str,
+    schema_version: i32,
+    receipt: &Receipt<'_>,
+) -> Vec<Fault> {
+    if let Err(refusal) = Fields::split(raw, &[], receipt.limits) {
+        return refusal.faults;
+    }
+    let mut reader = Reader::default();
+    if reader.storable("data", raw).is_none() {
+        return reader.faults;
+    }
+    let schemas = receipt.schemas;
+    schemas.faults(receipt.tenant, event_type, schema_version, raw, "")
+}
+
 fn schema_version(reader: &mut Reader, raw: Option<&str>) -> i32 {
-    let detail = match raw.map(str::parse::<i32>) {
-        None | Some(Ok(0)) => return 0,
-        Some(Ok(version)) if version > 0 => {
-            "no schemas are registered here: leave it out, or send 0"
+    match raw.map_or(Ok(0), str::parse::<i32>) {
+        Ok(version) if version >= 0 => version,
+        _ => {
+            let detail = "must be an integer from 0 to 2147483647";
+            reader.fault("schema_version", FaultCode::InvalidField, detail);
+            0
         }
-        Some(_) => "must be an integer from 0",
-    };
-    reader.fault("schema_version", FaultCode::InvalidField, detail);
-    0
+    }
 }
 
 /// Whether a key of a well-formed object begins as Aevon's own do.
@@ -96,12 +117,13 @@ fn has_reserved_key(object: &str) -> bool {
 mod tests {
     use super::*;
     use crate::event::Limits;
+    use crate::schema::{SchemaCheck, Schemas};
     use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
     fn read_as(tenant: Option<&str>, raw: &str) -> Result<NewEvent, Refusal> {
-        let limits = &Limits::default();
+        let (limits, schemas) = (&Limits::default(), Schemas::default());
         parse(
             raw,
             &Receipt {
@@ -109,6 +131,7 @@ mod tests {
                 tenant,
                 is_data_optional: false,
                 limits,
+                schemas: &SchemaCheck::new(&schemas),
             },
         )
     }
@@ -135,7 +158,10 @@ mod tests {
         assert_eq!(event.principal_id, "u/1 %\"😀");
         assert_eq!((event.event_id.as_str(), event.id()), ("gw\u{1f}e", "e"));
         assert_eq!(event.data, r#"{"n":1.10}"#);
-        assert_eq!((event.metadata.as_str(), event.refusal), ("{}", None));
+        assert_eq!(
+            (event.metadata.as_str(), event.refusals),
+            ("{}", Vec::new())
+        );
     }
 
     #[test]
@@ -185,9 +211,9 @@ mod tests {
                     "occurred_at":"{when}"}}"#
             )
         };
-        assert_eq!(read(&at(300_000_000)).unwrap().refusal, None);
-        let refusal = read(&at(300_000_001)).unwrap().refusal.unwrap();
-        assert_eq!(refusal.code, FaultCode::OccurredAtInFuture);
+        assert_eq!(read(&at(300_000_000)).unwrap().refusals, []);
+        let refusals = read(&at(300_000_001)).unwrap().refusals;
+        assert_eq!(refusals[0].code, FaultCode::OccurredAtInFuture);
         let long = at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(513)));
         assert_eq!(codes(&long), [("id".to_owned(), "identifier-too-long")]);
         assert!(read(&at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(512)))).is_ok());

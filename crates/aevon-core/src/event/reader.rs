@@ -237,15 +237,27 @@ impl Reader {
         is_storable.then_some(raw)
     }
 
-    /// What is wrong with the event, if anything is. A refusal that depends on the moment is listed
-    /// with the rest, so that one answer is enough to mend the event.
-    pub(super) fn refusal(self, id: Option<&str>, refusal: Option<&Fault>) -> Option<Refusal> {
+    /// That nothing is wrong with the event itself. Where something is, the refusals that depend on
+    /// more are listed with it, so that one answer is enough to mend the event.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub(super) fn check_readable(
+        self,
+        tenant_id: Option<&str>,
+        id: Option<&str>,
+        refusals: &[Fault],
+    ) -> Result<(), Refusal> {
         let mut faults = self.faults;
         if faults.is_empty() {
-            return None;
+            return Ok(());
         }
-        faults.extend(refusal.cloned());
-        Some(Refusal {
+        let is_foreign = faults
+            .iter()
+            .any(|fault| fault.code == FaultCode::Forbidden);
+        faults.extend_from_slice(refusals);
+        Err(Refusal {
+            tenant_id: tenant_id.filter(|_| !is_foreign).map(str::to_owned),
             id: id.map(str::to_owned),
             faults,
         })
@@ -257,10 +269,15 @@ pub(super) fn future_refusal(
     field: &str,
     occurred: Timestamp,
     receipt: &Receipt<'_>,
-) -> Option<Fault> {
+) -> Vec<Fault> {
     let latest = receipt.at.plus_micros(receipt.limits.max_future_skew_us);
-    (occurred > latest).then(|| {
-        let detail = format!("{occurred} lies ahead of {latest}, the latest that is taken now");
-        Fault::new(Some(field), FaultCode::OccurredAtInFuture, detail)
-    })
+    if occurred <= latest {
+        return Vec::new();
+    }
+    let detail = format!("{occurred} lies ahead of {latest}, the latest that is taken now");
+    vec![Fault::new(
+        Some(field),
+        FaultCode::OccurredAtInFuture,
+        detail,
+    )]
 }

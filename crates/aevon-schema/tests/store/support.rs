@@ -149,7 +149,7 @@ pub(crate) fn event(principal: &str, id: &str, occurred_at: Timestamp, n: &str) 
         schema_version: 0,
         data: format!("{{\"n\": {n}}}"),
         metadata: "{}".to_owned(),
-        refusal: None,
+        refusals: Vec::new(),
     }
 }
 

@@ -6,4 +6,5 @@ mod access;
 mod answers;
 mod ingest;
 mod operation;
+mod schemas;
 mod support;

@@ -64,12 +64,23 @@ pub(crate) fn refused(refusal: Refusal) -> Item {
     (refusal.id, rejected(refusal.faults))
 }
 
+/// The problem of one thing with these faults.
+pub(crate) fn problem(faults: Vec<Fault>) -> Problem {
+    let code = whole_code(&faults);
+    let errors = items(None, None, &faults, code);
+    Problem::new(code, summary(&faults, code)).with_errors(errors)
+}
+
 fn rejected(faults: Vec<Fault>) -> Outcome {
-    let code = match faults.as_slice() {
+    let code = whole_code(&faults);
+    Outcome::Rejected(faults, code)
+}
+
+fn whole_code(faults: &[Fault]) -> Code {
+    match faults {
         [fault] => public_code(fault.code),
         _ => Code::InvalidEvent,
-    };
-    Outcome::Rejected(faults, code)
+    }
 }
 
 fn public_code(code: FaultCode) -> Code {
@@ -83,6 +94,8 @@ fn public_code(code: FaultCode) -> Code {
         FaultCode::OccurredAtInFuture => Code::OccurredAtInFuture,
         FaultCode::ReservedType => Code::ReservedType,
         FaultCode::EventTooLarge => Code::EventTooLarge,
+        FaultCode::UnknownSchema => Code::UnknownSchema,
+        FaultCode::SchemaMismatch => Code::SchemaMismatch,
         FaultCode::Forbidden => Code::Forbidden,
     }
 }

@@ -63,24 +63,49 @@ pub(crate) async fn read(
     arriving: &Semaphore,
     receipt: &Receipt<'_>,
 ) -> Result<Body, Problem> {
-    let received = async {
-        if format == Format::Ndjson {
-            let lines = Unpacker::new(coding, Lines::new(receipt), arriving)?;
-            let (lines, _room) = receive(payload, lines).await?;
-            return lines.finish().map(Body::Many);
-        }
-        let whole = Unpacker::new(coding, Vec::new(), arriving)?;
-        let (bytes, _room) = receive(payload, whole).await?;
-        parse(&format, &bytes, receipt)
-    };
-    let received = tokio::time::timeout(ARRIVAL_TIMEOUT, received).await;
+    if format == Format::Ndjson {
+        let lines = Unpacker::new(coding, Lines::new(receipt), arriving)?;
+        let (lines, _room) = receive(payload, lines).await?;
+        return lines.finish().map(Body::Many);
+    }
+    let whole = Unpacker::new(coding, Vec::new(), arriving)?;
+    let (bytes, _room) = receive(payload, whole).await?;
+    parse(&format, text(&bytes)?, receipt)
+}
+
+/// Receives a body as it is.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn whole(
+    coding: Coding,
+    payload: Payload,
+    arriving: &Semaphore,
+) -> Result<Vec<u8>, Problem> {
+    let whole = Unpacker::new(coding, Vec::new(), arriving)?;
+    receive(payload, whole).await.map(|(bytes, _)| bytes)
+}
+
+/// The text of a body.
+///
+/// # Errors
+/// 400.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))
+}
+
+async fn receive<'a, S: Sink>(
+    payload: Payload,
+    unpacker: Unpacker<'a, S>,
+) -> Result<(S, tokio::sync::SemaphorePermit<'a>), Problem> {
+    let received = tokio::time::timeout(ARRIVAL_TIMEOUT, receive_chunks(payload, unpacker)).await;
     received.unwrap_or_else(|_| {
         let detail = format!("the body took longer than {ARRIVAL_TIMEOUT:?} to arrive");
         Err(Problem::new(Code::RequestTimeout, detail))
     })
 }
 
-async fn receive<'a, S: Sink>(
+async fn receive_chunks<'a, S: Sink>(
     mut payload: Payload,
     mut unpacker: Unpacker<'a, S>,
 ) -> Result<(S, tokio::sync::SemaphorePermit<'a>), Problem> {
@@ -103,9 +128,7 @@ fn malformed(detail: String) -> Problem {
 }
 
 /// Reads a body that is there whole.
-fn parse(format: &Format, bytes: &[u8], receipt: &Receipt<'_>) -> Result<Body, Problem> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
+fn parse(format: &Format, text: &str, receipt: &Receipt<'_>) -> Result<Body, Problem> {
     let one = |event| Ok(Body::One(Box::new(event)));
     let first = text.trim_ascii_start().bytes().next();
     match (format, first) {
@@ -114,9 +137,9 @@ fn parse(format: &Format, bytes: &[u8], receipt: &Receipt<'_>) -> Result<Body, P
             one(event.and_then(|event| cloud::parse(&event, receipt)))
         }
         (_, None) => Err(malformed("the body is empty".to_owned())),
-        (Format::Json, Some(b'{')) => one(native::parse(whole(text)?, receipt)),
+        (Format::Json, Some(b'{')) => one(native::parse(value(text)?, receipt)),
         (Format::CloudEvent | Format::CloudEvents, Some(b'{')) => {
-            one(cloud::parse(whole(text)?, receipt))
+            one(cloud::parse(value(text)?, receipt))
         }
         (Format::Json, Some(b'[')) => many(text, |event| native::parse(event, receipt)),
         (Format::CloudEventBatch | Format::CloudEvents, Some(b'[')) => {
@@ -133,7 +156,7 @@ fn parse(format: &Format, bytes: &[u8], receipt: &Receipt<'_>) -> Result<Body, P
 }
 
 /// The one value of a text, without what surrounds it.
-fn whole(text: &str) -> Result<&str, Problem> {
+fn value(text: &str) -> Result<&str, Problem> {
     let value: &RawValue = serde_json::from_str(text).map_err(not_json)?;
     Ok(value.get())
 }
@@ -242,6 +265,7 @@ impl Sink for Lines<'_> {
 mod tests {
     use super::*;
     use aevon_core::event::Limits;
+    use aevon_core::schema::{SchemaCheck, Schemas};
     use aevon_core::time::Timestamp;
 
     fn event(id: &str) -> String {
@@ -253,11 +277,13 @@ mod tests {
     }
 
     fn read_lines(body: &[u8], chunk: usize) -> Result<Vec<Result<String, &'static str>>, Code> {
+        let schemas = Schemas::default();
         let receipt = Receipt {
             at: Timestamp::from_micros(1_800_000_000_000_000),
             tenant: None,
             is_data_optional: false,
             limits: &Limits::default(),
+            schemas: &SchemaCheck::new(&schemas),
         };
         let mut lines = Lines::new(&receipt);
         let taken = body.chunks(chunk).try_for_each(|chunk| lines.take(chunk));

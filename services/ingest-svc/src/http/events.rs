@@ -7,6 +7,7 @@ use crate::{Ingest, now};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::event::{NewEvent, Receipt, Refusal};
+use aevon_core::schema::SchemaCheck;
 use aevon_service::auth::Scope;
 use aevon_service::problem::{Code, Problem};
 
@@ -36,11 +37,13 @@ pub(super) async fn receive(
     let (format, coding) = (Format::of(request, dialect)?, Coding::of(request)?);
     check_query(request)?;
     body::check_length(request)?;
+    let schemas = SchemaCheck::new(&ingest.schemas);
     let receipt = Receipt {
         at: now(),
         tenant: caller.tenant(),
         is_data_optional: dialect == Dialect::OpenMeter,
         limits: &ingest.limits,
+        schemas: &schemas,
     };
     body::read(format, coding, payload, &ingest.arriving, &receipt).await
 }

@@ -1,6 +1,6 @@
 //! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
 
-use super::request::{Parameters, identifier, invalid, path_identifier};
+use super::request::{Parameters, identifier, instant, invalid, path_identifier};
 use super::{not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
@@ -103,7 +103,7 @@ fn selection(values: &[String]) -> Result<Selection, Problem> {
 }
 
 fn range(parameters: &mut Parameters) -> Result<Range, Problem> {
-    let (start, end) = (parameters.instant("start")?, parameters.instant("end")?);
+    let (start, end) = (instant(parameters, "start")?, instant(parameters, "end")?);
     match (start, end) {
         (Some(start), Some(end)) if start > end => Err(Problem::new(
             Code::RangeReversed,

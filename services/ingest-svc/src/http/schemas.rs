@@ -1,0 +1,131 @@
+//! `GET /v1/schemas` and `POST /v1/schemas/{type}/{version}/validate`: what events are checked
+//! against, and a check that stores nothing.
+
+use super::format::Coding;
+use super::{answer, body};
+use crate::{Ingest, now};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::event::{Receipt, native};
+use aevon_core::schema::{Schema, SchemaCheck, SchemaKey};
+use aevon_service::auth::Scope;
+use aevon_service::problem::Problem;
+use aevon_service::request::{Listed, Page, Parameters, cursor, invalid, path_part};
+use serde::Serialize;
+
+const SCOPES: [Scope; 2] = [Scope::Ingest, Scope::Read];
+/// Schemas of a page, unless the caller says.
+const PAGE: usize = 100;
+/// Most schemas of a page.
+const MAX_PAGE: usize = 1_000;
+
+#[derive(Serialize)]
+struct Item<'a> {
+    /// Null: the platform's.
+    tenant_id: Option<&'a str>,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    version: i32,
+    title: Option<&'a str>,
+    description: Option<&'a str>,
+    sha256: &'a str,
+}
+
+impl<'a> Item<'a> {
+    fn new(key: &'a SchemaKey, schema: &'a Schema) -> Self {
+        Self {
+            tenant_id: key.tenant_id.as_deref(),
+            event_type: &key.event_type,
+            version: key.version,
+            title: schema.title.as_deref(),
+            description: schema.description.as_deref(),
+            sha256: &schema.sha256,
+        }
+    }
+}
+
+/// The schemas that the caller's events can be checked against: the platform's, and its tenant's
+/// or, for the platform, every tenant's. `type` keeps those of one type.
+pub(crate) async fn list(
+    ingest: Data<Ingest>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let caller = ingest.auth.caller_with(&request, &SCOPES).await?;
+    let mut parameters = Parameters::of(&request)?;
+    let event_type = parameters.one("type")?;
+    let page: Page<(Option<String>, String, i32)> = parameters.page(PAGE, MAX_PAGE)?;
+    parameters.finish()?;
+    let last = page
+        .cursor
+        .map(|(tenant_id, event_type, version)| SchemaKey {
+            tenant_id,
+            event_type,
+            version,
+        });
+    let is_shown = |(key, _): &(&SchemaKey, &Schema)| {
+        let is_visible = match (&key.tenant_id, caller.tenant()) {
+            (Some(owner), Some(own)) => owner == own,
+            _ => true,
+        };
+        is_visible && event_type.as_ref().is_none_or(|one| key.event_type == *one)
+    };
+    let mut found = ingest.schemas.after(last.as_ref()).filter(is_shown);
+    let shown: Vec<_> = found.by_ref().take(page.limit).collect();
+    let next = match (shown.last(), found.next()) {
+        (Some((key, _)), Some(_)) => Some(cursor(&(&key.tenant_id, &key.event_type, key.version))),
+        _ => None,
+    };
+    let items = shown
+        .into_iter()
+        .map(|(key, schema)| Item::new(key, schema));
+    Ok(HttpResponse::Ok().json(Listed {
+        items: items.collect(),
+        next,
+    }))
+}
+
+#[derive(Serialize)]
+struct Valid<'a> {
+    valid: bool,
+    schema: Item<'a>,
+}
+
+/// Checks the body, the `data` of an event, as that of an event of this type and version would be:
+/// 200, or the problem that the event would get.
+pub(crate) async fn validate(
+    ingest: Data<Ingest>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let caller = ingest.auth.caller_with(&request, &SCOPES).await?;
+    let event_type = path_part(&request, "type", 2)?;
+    let version: Option<i32> = path_part(&request, "version", 3)?.parse().ok();
+    let version = version
+        .filter(|version| *version >= 1)
+        .ok_or_else(|| invalid("version", "is no number from 1 to 2147483647"))?;
+    let mut parameters = Parameters::of(&request)?;
+    let named = parameters.one("tenant_id")?;
+    parameters.finish()?;
+    if let Some(named) = &named {
+        caller.check_tenant(named)?;
+    }
+    body::check_length(&request)?;
+    let bytes = body::whole(Coding::of(&request)?, payload, &ingest.arriving).await?;
+    let schemas = SchemaCheck::new(&ingest.schemas);
+    let receipt = Receipt {
+        at: now(),
+        tenant: caller.tenant().or(named.as_deref()),
+        is_data_optional: false,
+        limits: &ingest.limits,
+        schemas: &schemas,
+    };
+    let data = body::text(&bytes)?.trim_ascii();
+    let faults = native::data_faults(data, &event_type, version, &receipt);
+    match ingest.schemas.find(receipt.tenant, &event_type, version) {
+        Some((key, schema)) if faults.is_empty() => Ok(HttpResponse::Ok().json(Valid {
+            valid: true,
+            schema: Item::new(key, schema),
+        })),
+        _ => Err(answer::problem(faults)),
+    }
+}
