@@ -171,6 +171,12 @@ impl NewEvent {
             .unwrap_or(&self.event_id)
     }
 
+    /// The caller's source.
+    pub fn source(&self) -> Option<&str> {
+        let (source, _) = self.event_id.split_once(UNIT_SEPARATOR)?;
+        Some(source)
+    }
+
     /// About how many bytes of memory this event holds.
     pub fn size_bytes(&self) -> usize {
         std::mem::size_of::<Self>()

@@ -17,6 +17,7 @@ mod pipeline;
 mod plans;
 mod pre_aggregates;
 mod principals;
+pub mod rejected_events;
 pub mod rules;
 mod series;
 pub mod state;

@@ -21,6 +21,8 @@ mod convert;
 mod outermost;
 mod request_id;
 
+pub use request_id::request_id;
+
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 /// How long a connection without a request stays open.

@@ -177,6 +177,14 @@ pub struct IngestSettings {
     pub partitions_per_commit: usize,
     /// How long a request waits for its commit before it is told 503.
     pub request_timeout: HumanDuration,
+    /// Events a second that a tenant may send to this process; 0 is as many as there is room for.
+    pub tenant_events_per_second: u32,
+    /// Events that a tenant may send at once, where its rate is bounded; 0 is those of a second.
+    pub tenant_burst_events: u32,
+    /// How long refused events are kept.
+    pub rejected_keep: HumanDuration,
+    /// Most bytes of refused events that are kept.
+    pub rejected_max_bytes: usize,
 }
 
 impl Default for IngestSettings {
@@ -188,6 +196,10 @@ impl Default for IngestSettings {
             queue_bytes: 64 << 20,
             partitions_per_commit: 0,
             request_timeout: HumanDuration::from_secs(10),
+            tenant_events_per_second: 0,
+            tenant_burst_events: 0,
+            rejected_keep: HumanDuration::from_secs(7 * 24 * 60 * 60),
+            rejected_max_bytes: 256 << 20,
         }
     }
 }

@@ -168,5 +168,7 @@ async fn serve(
         }
         anyhow::Ok(())
     };
-    tokio::try_join!(http, work).map(|_| ())
+    let done = tokio::try_join!(http, work).map(|_| ());
+    ingest.finish().await;
+    done
 }

@@ -1,11 +1,13 @@
-//! The routes, one file each.
+//! The routes, one file each, and what they share.
 
 mod answer;
 mod body;
 pub(crate) mod events;
 mod format;
 pub(crate) mod openmeter;
+pub(crate) mod rejected;
 pub(crate) mod schemas;
+mod take;
 mod unpack;
 
-pub(crate) use answer::unavailable;
+pub(crate) use answer::{Item, unavailable, unstored};

@@ -10,22 +10,29 @@ use aevon_core::schema::Schemas;
 use aevon_core::time::Timestamp;
 use aevon_schema::append::Writer;
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
-use aevon_service::auth::{Auth, StoredKey};
+use aevon_service::auth::{Auth, Caller, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::problem::Problem;
 use aevon_service::settings::{IngestSettings, Settings};
 use aevon_service::shutdown::Shutdown;
 use anyhow::Context;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::Semaphore;
 
 mod http;
+mod lane;
 mod queue;
+mod rate;
+mod rejected;
 pub mod schema_files;
+mod shares;
 mod writer;
 
 use queue::Queue;
+use rate::RateLimits;
+use rejected::{Bounds, Keeper, Waiting};
+use shares::{Flow, Share, Shares, Size};
 
 /// The condition of readiness that the database is.
 pub const READY_DATABASE: &str = "database";
@@ -46,8 +53,12 @@ pub struct Ingest {
     settings: IngestSettings,
     limits: Arc<Limits>,
     schemas: Arc<Schemas>,
-    /// A permit for each byte of the bodies that are being received and read.
-    arriving: Arc<Semaphore>,
+    /// The bodies that are being received and read.
+    arriving: Shares,
+    rates: Arc<RateLimits>,
+    keeper: Keeper,
+    /// Taken by the task that writes what was refused.
+    refused: Arc<Mutex<Option<Waiting>>>,
     /// Empty until the database was reached: only it knows how many partitions there are.
     queue: Arc<OnceLock<Queue>>,
 }
@@ -60,8 +71,9 @@ impl Ingest {
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
-            // Writers have connections of their own; the pool is for looking after the database.
-            max_connections: 2,
+            // Writers have connections of their own; the pool is for keys, for what was refused, and
+            // for looking after the database.
+            max_connections: 4,
             application_name: "ingest-svc",
             statement_timeout: STATEMENT_TIMEOUT,
         })?;
@@ -81,6 +93,8 @@ impl Ingest {
         };
         let schemas = schema_files::load(settings.schema.path.as_deref())?;
         let queue = Arc::new(OnceLock::new());
+        let (keeper, waiting) = Keeper::new();
+        let rates = RateLimits::new(&settings.ingest);
         let settings = settings.ingest.clone();
         Ok(Self {
             database,
@@ -88,7 +102,13 @@ impl Ingest {
             settings,
             limits: Arc::new(limits),
             schemas: Arc::new(schemas),
-            arriving: Arc::new(Semaphore::new(MAX_ARRIVING_BYTES)),
+            arriving: Shares::new(Size {
+                events: usize::MAX,
+                bytes: MAX_ARRIVING_BYTES,
+            }),
+            rates: Arc::new(rates),
+            keeper,
+            refused: Arc::new(Mutex::new(Some(waiting))),
             queue,
         })
     }
@@ -110,8 +130,45 @@ impl Ingest {
         if self.queue.set(queue).is_err() {
             anyhow::bail!("the writers were started twice");
         }
+        let refused = self
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(waiting) = refused {
+            let bounds = Bounds {
+                keep: self.settings.rejected_keep.get(),
+                max_bytes: self.settings.rejected_max_bytes,
+            };
+            tokio::spawn(rejected::run(self.database.clone(), waiting, bounds));
+        }
         readiness.set_ready(READY_DATABASE);
         Ok(())
+    }
+
+    /// Waits for what is written after its request was answered. To be called when no request is
+    /// under way any more.
+    pub async fn finish(&self) {
+        if self.queue.get().is_some() {
+            self.keeper.flush().await;
+        }
+    }
+
+    /// That there is room for a caller's events at all.
+    fn check_room(&self, tenant: Option<&str>) -> Result<(), Problem> {
+        match (tenant, self.queue.get()) {
+            (Some(tenant_id), Some(queue)) if !queue.has_room(tenant_id) => {
+                Err(http::unstored(&queue::Unstored::Full))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A body of a caller's begins to arrive: nothing of the bound yet. Those of the platform are
+    /// one flow.
+    fn arriving(&self, caller: &Caller) -> Share {
+        self.arriving
+            .nothing(Flow::from(caller.tenant().unwrap_or_default()))
     }
 
     /// Keeps readiness true to the database. Never returns.
@@ -131,6 +188,7 @@ impl Ingest {
                 .app_data(web::Data::new(ingest.clone()))
                 .service(shell::resource("/v1/events").post(http::events::post))
                 .service(shell::resource("/api/v1/events").post(http::openmeter::post))
+                .service(shell::resource("/v1/rejected/{tenant}").get(http::rejected::list))
                 .service(shell::resource("/v1/schemas").get(http::schemas::list))
                 .service(
                     shell::resource("/v1/schemas/{type}/{version}/validate")
@@ -179,8 +237,10 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         Ok(())
     };
     // Served from the first moment, so that `/readyz` says what is missing.
-    tokio::select! {
+    let served = tokio::select! {
         served = serve => served,
         prepared = prepare => prepared,
-    }
+    };
+    ingest.finish().await;
+    served
 }

@@ -1,10 +1,13 @@
 //! The queue between requests and writers.
 //!
-//! Invariant: bounded in events and in bytes. What does not fit is refused at once, so that a
-//! request never waits for a place.
-//! Ordering: a partition belongs to one writer, and a writer's queue is first in, first out; so
-//! the events of a principal are decided in the order in which they were queued.
+//! Invariant: bounded in events and in bytes, and shared between tenants, see [`crate::shares`].
+//! What does not fit is refused at once, so that a request never waits for a place.
+//! Ordering: a partition belongs to one writer, and what a tenant sends is first in, first out,
+//! see [`crate::lane`]; so the events of a principal are decided in the order in which they were
+//! queued.
 
+use crate::lane::Lane;
+use crate::shares::{Flow, Share, Shares, Size};
 use crate::writer;
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
@@ -12,9 +15,8 @@ use aevon_core::identity::partition_of;
 use aevon_schema::append::{AppendError, Writer};
 use aevon_service::settings::IngestSettings;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// Why events were not stored, or whether they were is unknown.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -33,63 +35,45 @@ pub(crate) enum Unstored {
     Stopping,
 }
 
+/// What became of one event.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) verdict: Verdict,
+    /// The event, where it was not stored for what it is.
+    pub(crate) refused: Option<Box<NewEvent>>,
+}
+
+/// What a request is told about its events, in their order.
+pub(crate) type Answer = Result<Vec<Decided>, Unstored>;
+
 /// Some events of one request, for one writer.
 #[derive(Debug)]
 pub(crate) struct Job {
     /// With their partitions.
     pub(crate) events: Vec<(i32, NewEvent)>,
-    /// Gets a verdict for each.
-    pub(crate) reply: oneshot::Sender<Result<Vec<Verdict>, Unstored>>,
+    pub(crate) reply: oneshot::Sender<Answer>,
     /// What it takes of the queue's bounds; given back when the job is dropped.
-    pub(crate) room: Room,
+    pub(crate) room: Share,
 }
 
-/// The queue of a process.
+/// The queue of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
-    lanes: Vec<mpsc::UnboundedSender<Job>>,
+    lanes: Arc<Lanes>,
     partitions: i32,
-    taken: Arc<Taken>,
+    shares: Shares,
     timeout: Duration,
 }
 
+/// Closed when the last clone of the queue is gone.
 #[derive(Debug)]
-struct Taken {
-    events: AtomicUsize,
-    bytes: AtomicUsize,
-    max_events: usize,
-    max_bytes: usize,
-}
+struct Lanes(Vec<Arc<Lane>>);
 
-/// A part of the queue's bounds.
-#[derive(Debug)]
-pub(crate) struct Room {
-    taken: Arc<Taken>,
-    events: usize,
-    /// Bytes of the events.
-    pub(crate) bytes: usize,
-}
-
-impl Drop for Room {
+impl Drop for Lanes {
     fn drop(&mut self) {
-        self.taken.events.fetch_sub(self.events, Ordering::Relaxed);
-        self.taken.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Taken {
-    fn take(self: &Arc<Self>, events: usize, bytes: usize) -> Option<Room> {
-        let room = Room {
-            taken: Arc::clone(self),
-            events,
-            bytes,
-        };
-        let before = self.events.fetch_add(events, Ordering::Relaxed);
-        let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // A body that alone is larger than the bounds is taken when nothing else waits.
-        let fits = |before: usize, more: usize, max: usize| before == 0 || before + more <= max;
-        (fits(before, events, self.max_events) && fits(bytes_before, bytes, self.max_bytes))
-            .then_some(room)
+        for lane in &self.0 {
+            lane.close();
+        }
     }
 }
 
@@ -112,130 +96,102 @@ impl Queue {
         };
         let mut lanes = Vec::new();
         for (number, writer) in writers.into_iter().enumerate() {
-            let (sender, receiver) = mpsc::unbounded_channel();
+            let lane = Arc::new(Lane::default());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let run = move || runtime.block_on(writer::run(writer, receiver, per_commit));
+            let waiting = Arc::clone(&lane);
+            let run = move || runtime.block_on(writer::run(writer, &waiting, per_commit));
             let thread = std::thread::Builder::new().name(format!("writer-{number}"));
             thread.spawn(run)?;
-            lanes.push(sender);
+            lanes.push(lane);
         }
-        let taken = Taken {
-            events: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            max_events: settings.queue_events,
-            max_bytes: settings.queue_bytes,
+        let bound = Size {
+            events: settings.queue_events,
+            bytes: settings.queue_bytes,
         };
         Ok(Self {
-            lanes,
+            lanes: Arc::new(Lanes(lanes)),
             partitions,
-            taken: Arc::new(taken),
+            shares: Shares::new(bound),
             timeout: settings.request_timeout.get(),
         })
     }
 
-    /// Stores events; a verdict for each, in their order.
+    /// Whether a tenant could put anything into the queue.
+    pub(crate) fn has_room(&self, tenant_id: &str) -> bool {
+        self.shares.has_room(tenant_id)
+    }
+
+    /// Stores events; what became of each, in their order.
     ///
     /// # Errors
     /// [`Unstored`]; parts of the events may have been stored then, and sending all of them again
     /// is safe.
-    pub(crate) async fn store(&self, events: Vec<NewEvent>) -> Result<Vec<Verdict>, Unstored> {
+    pub(crate) async fn store(&self, events: Vec<NewEvent>) -> Answer {
         match tokio::time::timeout(self.timeout, self.store_unbounded(events)).await {
             Ok(result) => result,
             Err(_) => Err(Unstored::Late(self.timeout)),
         }
     }
 
-    async fn store_unbounded(&self, events: Vec<NewEvent>) -> Result<Vec<Verdict>, Unstored> {
+    async fn store_unbounded(&self, events: Vec<NewEvent>) -> Answer {
+        // A body of the platform's with events of several tenants waits among the first one's.
+        let flow = events.first().map(|event| Flow::from(&*event.tenant_id));
+        let Some(flow) = flow else {
+            return Ok(Vec::new());
+        };
         let total = events.len();
-        let bytes = events.iter().map(NewEvent::size_bytes).sum();
-        let mut whole = Some(self.taken.take(total, bytes).ok_or(Unstored::Full)?);
-
-        let mut shares: Vec<Share> = Vec::new();
-        shares.resize_with(self.lanes.len(), Share::default);
+        let lanes = &self.lanes.0;
+        let mut parts: Vec<Part> = Vec::new();
+        parts.resize_with(lanes.len(), Part::default);
+        let mut whole = Size::default();
         for (index, event) in events.into_iter().enumerate() {
             let partition = partition_of(&event.tenant_id, &event.principal_id, self.partitions);
-            let lane = usize::try_from(partition).unwrap_or(0) % self.lanes.len();
-            shares[lane].indexes.push(index);
-            shares[lane].events.push((partition, event));
+            let part = &mut parts[usize::try_from(partition).unwrap_or(0) % lanes.len()];
+            let size = Size {
+                events: 1,
+                bytes: event.size_bytes(),
+            };
+            whole += size;
+            part.size += size;
+            part.indexes.push(index);
+            part.events.push((partition, event));
         }
+        let mut room = self.shares.take(&flow, whole).ok_or(Unstored::Full)?;
         let mut waiting = Vec::new();
-        for (lane, Share { indexes, events }) in shares.into_iter().enumerate() {
-            if events.is_empty() {
+        for (part, lane) in parts.into_iter().zip(lanes) {
+            if part.events.is_empty() {
                 continue;
             }
-            let Some(room) = split(&mut whole, &events, total) else {
-                continue;
-            };
             let (reply, answer) = oneshot::channel();
             let job = Job {
-                events,
+                events: part.events,
                 reply,
-                room,
+                room: room.split(part.size),
             };
-            self.lanes[lane].send(job).map_err(|_| Unstored::Stopping)?;
-            waiting.push((indexes, answer));
+            if !lane.push(job) {
+                return Err(Unstored::Stopping);
+            }
+            waiting.push((part.indexes, answer));
         }
-        let mut verdicts: Vec<Option<Verdict>> = Vec::new();
-        verdicts.resize_with(total, || None);
+        let mut all: Vec<Option<Decided>> = Vec::new();
+        all.resize_with(total, || None);
         for (indexes, answer) in waiting {
             let decided = answer.await.map_err(|_| Unstored::Stopping)??;
-            for (index, verdict) in indexes.into_iter().zip(decided) {
-                verdicts[index] = Some(verdict);
+            for (index, one) in indexes.into_iter().zip(decided) {
+                all[index] = Some(one);
             }
         }
-        verdicts
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .ok_or(Unstored::Stopping)
+        let all: Option<Vec<_>> = all.into_iter().collect();
+        all.ok_or(Unstored::Stopping)
     }
 }
 
 /// What one writer gets of a request's events, and where they stood in it.
 #[derive(Debug, Default)]
-struct Share {
+struct Part {
     indexes: Vec<usize>,
     events: Vec<(i32, NewEvent)>,
-}
-
-/// The part of a request's room that one lane's share takes.
-fn split(whole: &mut Option<Room>, events: &[(i32, NewEvent)], total: usize) -> Option<Room> {
-    if events.len() == total {
-        return whole.take();
-    }
-    let whole = whole.as_mut()?;
-    let bytes = events.iter().map(|(_, event)| event.size_bytes()).sum();
-    whole.events -= events.len();
-    whole.bytes -= bytes;
-    Some(Room {
-        taken: Arc::clone(&whole.taken),
-        events: events.len(),
-        bytes,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_does_not_fit_is_refused_and_room_comes_back() {
-        let taken = Arc::new(Taken {
-            events: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            max_events: 3,
-            max_bytes: 100,
-        });
-        let first = taken.take(2, 10).unwrap();
-        assert!(taken.take(2, 10).is_none(), "events");
-        assert!(taken.take(1, 91).is_none(), "bytes");
-        let second = taken.take(1, 90).unwrap();
-        drop((first, second));
-        assert_eq!(taken.events.load(Ordering::Relaxed), 0);
-        assert!(
-            taken.take(50, 5000).is_some(),
-            "a body larger than the bounds, alone"
-        );
-    }
+    size: Size,
 }

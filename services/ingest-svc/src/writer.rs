@@ -2,14 +2,14 @@
 //!
 //! Ordering: no artificial delay. While a commit is under way the next group gathers by itself.
 
-use crate::queue::{Job, Unstored};
+use crate::lane::Lane;
+use crate::queue::{Decided, Job, Unstored};
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
 use aevon_schema::append::{AppendError, Writer};
 use aevon_schema::with_causes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Events after which a group takes no further job: enough that the two round trips no longer
 /// show, few enough that the first of them does not wait long.
@@ -18,30 +18,15 @@ const GROUP_EVENTS: usize = 4_000;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// Runs until the lane is closed and empty.
-pub(crate) async fn run(mut writer: Writer, mut lane: UnboundedReceiver<Job>, per_commit: usize) {
-    while let Some(first) = lane.recv().await {
-        let mut jobs = Vec::new();
-        let (mut events, mut bytes) = (0, 0);
-        let mut next = Some(first);
-        while let Some(job) = next {
-            events += job.events.len();
-            bytes += job.room.bytes;
-            // Nobody waits for it any more: nothing was acknowledged, so it need not be stored.
-            if !job.reply.is_closed() {
-                jobs.push(job);
-            }
-            if events >= GROUP_EVENTS || bytes >= GROUP_BYTES {
-                break;
-            }
-            next = lane.try_recv().ok();
-        }
+pub(crate) async fn run(mut writer: Writer, lane: &Lane, per_commit: usize) {
+    while let Some(jobs) = lane.group(GROUP_EVENTS, GROUP_BYTES).await {
         store(&mut writer, jobs, per_commit).await;
     }
 }
 
 async fn store(writer: &mut Writer, jobs: Vec<Job>, per_commit: usize) {
     let events: Vec<&(i32, NewEvent)> = jobs.iter().flat_map(|job| &job.events).collect();
-    let mut verdicts: Vec<Option<Result<Verdict, Arc<AppendError>>>> = Vec::new();
+    let mut verdicts: Vec<Outcome> = Vec::new();
     verdicts.resize_with(events.len(), || None);
     let partitions: BTreeSet<i32> = events.iter().map(|(partition, _)| *partition).collect();
     let partitions: Vec<i32> = partitions.into_iter().collect();
@@ -73,18 +58,71 @@ async fn store(writer: &mut Writer, jobs: Vec<Job>, per_commit: usize) {
             }
         }
     }
-    let mut verdicts = verdicts.into_iter();
+    tell(jobs, verdicts);
+}
+
+type Outcome = Option<Result<Verdict, Arc<AppendError>>>;
+
+/// Tells every request what became of its events; `outcomes` are those of all jobs, in order.
+fn tell(jobs: Vec<Job>, outcomes: Vec<Outcome>) {
+    let mut outcomes = outcomes.into_iter();
     for job in jobs {
-        let decided: Result<Vec<Verdict>, Unstored> = verdicts
-            .by_ref()
-            .take(job.events.len())
-            .map(|verdict| match verdict {
-                Some(Ok(verdict)) => Ok(verdict),
-                Some(Err(error)) => Err(Unstored::Database(error)),
-                None => Err(Unstored::Stopping),
-            })
+        // All of a job's are taken, whatever they are: the next ones belong to the next job.
+        let decided: Vec<Result<Decided, Unstored>> = job
+            .events
+            .into_iter()
+            .zip(outcomes.by_ref())
+            .map(|((_, event), outcome)| decided(event, outcome))
             .collect();
         // Whoever gave up waiting was not told anything; sending again is safe.
-        let _ = job.reply.send(decided);
+        let _ = job.reply.send(decided.into_iter().collect());
+    }
+}
+
+fn decided(event: NewEvent, outcome: Outcome) -> Result<Decided, Unstored> {
+    let verdict = outcome.ok_or(Unstored::Stopping)?;
+    let verdict = verdict.map_err(Unstored::Database)?;
+    let refused = match &verdict {
+        Verdict::Accepted { .. } | Verdict::Duplicate { .. } => None,
+        Verdict::Conflict(_) | Verdict::Refused(_) => Some(Box::new(event)),
+    };
+    Ok(Decided { verdict, refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::tests::job;
+    use crate::shares::{Shares, Size};
+    use aevon_core::position::Position;
+    use aevon_core::time::Timestamp;
+    use aevon_schema::StoreError;
+
+    #[test]
+    fn a_job_that_failed_in_part_takes_nothing_from_the_next() {
+        let shares = Shares::new(Size {
+            events: 100,
+            bytes: 100,
+        });
+        let (failed, mut of_failed) = job(&shares, "a", "failed", 3);
+        let (stored, mut of_stored) = job(&shares, "a", "stored", 2);
+        let accepted = |seq| Verdict::Accepted {
+            position: Position { partition: 0, seq },
+            ingested_at: Timestamp::from_micros(0),
+        };
+        let away = StoreError::Unavailable("gone".to_owned());
+        let error = Arc::new(AppendError::NotStored(away));
+        let outcomes = vec![
+            Some(Err(error)),
+            Some(Ok(accepted(1))),
+            Some(Ok(accepted(2))),
+            Some(Ok(accepted(3))),
+            Some(Ok(accepted(4))),
+        ];
+        tell(vec![failed, stored], outcomes);
+        assert!(of_failed.try_recv().unwrap().is_err());
+        let decided = of_stored.try_recv().unwrap().unwrap();
+        let verdicts: Vec<Verdict> = decided.into_iter().map(|one| one.verdict).collect();
+        assert_eq!(verdicts, [accepted(3), accepted(4)]);
     }
 }

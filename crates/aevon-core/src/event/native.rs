@@ -4,6 +4,7 @@ use super::reader::{Fields, Reader, future_refusal};
 use super::{Fault, FaultCode, NewEvent, RESERVED_METADATA_PREFIX, Receipt, Refusal};
 use crate::identity::UNIT_SEPARATOR;
 use crate::json;
+use serde_json::Value;
 
 const FIELDS: [&str; 9] = [
     "tenant_id",
@@ -71,6 +72,30 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
         metadata: metadata.unwrap_or("{}").to_owned(),
         refusals,
     })
+}
+
+/// An event in this format: what [`parse`] reads as the same event.
+pub fn write(event: &NewEvent) -> String {
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut fields = vec![
+        ("tenant_id", quoted(&event.tenant_id)),
+        ("principal_id", quoted(&event.principal_id)),
+        ("id", quoted(event.id())),
+    ];
+    if let Some(source) = event.source() {
+        fields.push(("source", quoted(source)));
+    }
+    fields.extend([
+        ("type", quoted(&event.event_type)),
+        ("occurred_at", quoted(&event.occurred_at.to_string())),
+        ("schema_version", event.schema_version.to_string()),
+        ("data", event.data.clone()),
+        ("metadata", event.metadata.clone()),
+    ]);
+    let fields = fields
+        .into_iter()
+        .map(|(name, raw)| format!("\"{name}\":{raw}"));
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
 }
 
 /// What is wrong with a body that is the `data` of an event of this type and schema version: what
@@ -162,6 +187,21 @@ mod tests {
             (event.metadata.as_str(), event.refusals),
             ("{}", Vec::new())
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same_event() {
+        for more in [
+            "",
+            r#","source":"gw","schema_version":0,"metadata":{"k":"\u00e9","n":1e3}"#,
+        ] {
+            let raw = format!(
+                r#"{{"tenant_id":"a\"b","principal_id":"p\\","id":"e","type":"t","data":{{"n":1.10}},
+                    "occurred_at":"2026-02-11T10:30:00.000001+02:00"{more}}}"#
+            );
+            let event = read(&raw).unwrap();
+            assert_eq!(read(&write(&event)).unwrap(), event, "{}", write(&event));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod append;
 mod fault;
+mod rejected_events;
 mod rules;
 mod state;
 mod support;

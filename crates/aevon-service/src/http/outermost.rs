@@ -61,8 +61,11 @@ where
 
     actix_web::dev::forward_ready!(inner);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let id = request_id::of(request.headers());
+        if request.headers().get(request_id::HEADER) != Some(&id) {
+            request.headers_mut().insert(request_id::HEADER, id.clone());
+        }
         let span = span(&request, &id);
         let answer = {
             let _entered = span.enter();

@@ -7,12 +7,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// `x-request-id`.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const MOST: usize = 128;
+
+/// The id of a request that came through the server.
+#[must_use]
+pub fn request_id(request: &HttpRequest) -> &str {
+    let id = request.headers().get(&HEADER);
+    id.and_then(|id| id.to_str().ok()).unwrap_or_default()
+}
 
 /// The caller's id if there is one that can be used, or a new one.
 pub(super) fn of(headers: &HeaderMap) -> HeaderValue {

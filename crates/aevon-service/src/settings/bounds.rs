@@ -50,6 +50,13 @@ impl Settings {
             365 * DAY,
         )?;
         time("ingest.request_timeout", ingest.request_timeout, 1, HOUR)?;
+        time("ingest.rejected_keep", ingest.rejected_keep, 1, 3650 * DAY)?;
+        size(
+            "ingest.rejected_max_bytes",
+            ingest.rejected_max_bytes,
+            0,
+            1 << 40,
+        )?;
         time("projection.query_budget", projection.query_budget, 1, HOUR)?;
         time("shutdown.grace", shutdown.grace, 0, HOUR)?;
         if let Some(text) = &aggregation.keep_retired {

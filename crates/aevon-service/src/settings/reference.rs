@@ -84,6 +84,19 @@ const MEANINGS: &[(&str, &str)] = &[
         "ingest.request_timeout",
         "how long a request waits for its commit",
     ),
+    (
+        "ingest.tenant_events_per_second",
+        "events a second that a tenant may send to this process; 0: no bound",
+    ),
+    (
+        "ingest.tenant_burst_events",
+        "events that it may send at once then; 0: those of a second",
+    ),
+    ("ingest.rejected_keep", "how long refused events are kept"),
+    (
+        "ingest.rejected_max_bytes",
+        "most bytes of refused events that are kept",
+    ),
     ("projection.query_budget", "how long one question may take"),
     (
         "shutdown.grace",

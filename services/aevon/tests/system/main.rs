@@ -6,5 +6,6 @@ mod access;
 mod answers;
 mod ingest;
 mod operation;
+mod rejected;
 mod schemas;
 mod support;

@@ -98,6 +98,13 @@ impl Service {
         service
     }
 
+    /// Asks it to stop, as an operator or Kubernetes would.
+    pub(crate) fn terminate(&self) {
+        let process = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &process]).status();
+        assert!(told.unwrap().success());
+    }
+
     pub(crate) async fn ready(&self) {
         eventually(DEADLINE, "the service is ready", async || {
             self.try_get("/readyz")

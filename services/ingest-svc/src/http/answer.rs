@@ -2,11 +2,13 @@
 //!
 //! Invariant: the status is 2xx only where something is stored, now or before.
 
-use crate::queue::Unstored;
+use super::body::Refused;
+use crate::queue::{Decided, Unstored};
+use crate::rejected::Kept;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use aevon_core::append::Verdict;
-use aevon_core::event::{Fault, FaultCode, Refusal};
+use aevon_core::event::{Fault, FaultCode, NewEvent};
 use aevon_core::position::{Position, Version};
 use aevon_core::time::Timestamp;
 use aevon_schema::with_causes;
@@ -22,58 +24,130 @@ const MAX_LISTED_FAULTS: usize = 20_000;
 /// When to come back after a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What became of one item of a body.
+/// One item of a body.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) struct Item {
+    /// Its id, where it could be read.
+    pub(crate) id: Option<String>,
+    outcome: Outcome,
+}
+
+/// What became of an item.
+#[derive(Debug)]
+enum Outcome {
     /// Stored now.
     Accepted(Position, Timestamp),
     /// Stored before.
     Duplicate(Position, Timestamp),
     /// Not stored.
-    Rejected(Vec<Fault>, Code),
+    Rejected(Box<Rejection>),
 }
 
-/// An item's id, where it could be read, and its outcome.
-pub(crate) type Item = (Option<String>, Outcome);
+/// Why an item was not stored, and what may be kept of it.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    code: Code,
+    faults: Vec<Fault>,
+    /// Whose it is, where that could be read; may be taken.
+    pub(crate) tenant_id: Option<String>,
+    /// As it was sent, where it could not be read; may be taken.
+    pub(crate) kept: Option<Kept>,
+    /// The event, where it could; may be taken.
+    pub(crate) event: Option<Box<NewEvent>>,
+}
 
-/// The item of an event that was decided.
-pub(crate) fn decided(id: String, verdict: Verdict) -> Item {
-    let outcome = match verdict {
-        Verdict::Accepted {
-            position,
-            ingested_at,
-        } => Outcome::Accepted(position, ingested_at),
-        Verdict::Duplicate {
-            position,
-            ingested_at,
-        } => Outcome::Duplicate(position, ingested_at),
-        Verdict::Conflict(fields) => {
-            let differs = "differs from the event that is stored under this id";
-            // Its code is replaced by that of the whole, which a fault has no variant for.
-            let fault = |field| Fault::new(Some(field), FaultCode::InvalidField, differs);
-            let faults = fields.into_iter().map(fault).collect();
-            Outcome::Rejected(faults, Code::EventConflict)
+impl Rejection {
+    /// Each fault, as callers are told.
+    pub(crate) fn problem_items(&self) -> Vec<ProblemItem> {
+        items(None, None, &self.faults, self.code)
+    }
+
+    /// The code of the whole, then those of its faults.
+    pub(crate) fn codes(&self) -> Vec<&'static str> {
+        let mut codes = vec![self.code.as_str()];
+        if self.code == Code::InvalidEvent {
+            for fault in &self.faults {
+                if !codes.contains(&fault.code.as_str()) {
+                    codes.push(fault.code.as_str());
+                }
+            }
         }
-        Verdict::Refused(faults) => rejected(faults),
-    };
-    (Some(id), outcome)
+        codes
+    }
 }
 
-/// The item of an event that could not be read.
-pub(crate) fn refused(refusal: Refusal) -> Item {
-    (refusal.id, rejected(refusal.faults))
+impl Item {
+    /// The item of an event that was decided.
+    pub(crate) fn decided(id: String, decided: Decided) -> Self {
+        let rejected = |code, faults| {
+            let event = decided.refused;
+            Outcome::Rejected(Box::new(Rejection {
+                code,
+                faults,
+                tenant_id: event.as_ref().map(|event| event.tenant_id.clone()),
+                kept: None,
+                event,
+            }))
+        };
+        let outcome = match decided.verdict {
+            Verdict::Accepted {
+                position,
+                ingested_at,
+            } => Outcome::Accepted(position, ingested_at),
+            Verdict::Duplicate {
+                position,
+                ingested_at,
+            } => Outcome::Duplicate(position, ingested_at),
+            Verdict::Conflict(fields) => {
+                let differs = "differs from the event that is stored under this id";
+                // Its code is replaced by that of the whole, which a fault has no variant for.
+                let fault = |field| Fault::new(Some(field), FaultCode::InvalidField, differs);
+                rejected(Code::EventConflict, fields.into_iter().map(fault).collect())
+            }
+            Verdict::Refused(faults) => rejected(whole_code(&faults), faults),
+        };
+        Self {
+            id: Some(id),
+            outcome,
+        }
+    }
+
+    /// The item of an event that could not be read.
+    pub(crate) fn refused(refused: Refused) -> Self {
+        let Refused { refusal, kept } = refused;
+        let rejection = Rejection {
+            code: whole_code(&refusal.faults),
+            faults: refusal.faults,
+            tenant_id: refusal.tenant_id,
+            kept,
+            event: None,
+        };
+        Self {
+            id: refusal.id,
+            outcome: Outcome::Rejected(Box::new(rejection)),
+        }
+    }
+
+    /// Why it was not stored, if it was not.
+    pub(crate) fn rejection(&mut self) -> Option<&mut Rejection> {
+        match &mut self.outcome {
+            Outcome::Rejected(rejection) => Some(rejection),
+            Outcome::Accepted(..) | Outcome::Duplicate(..) => None,
+        }
+    }
+
+    fn is_rejected(&self) -> bool {
+        matches!(self.outcome, Outcome::Rejected(_))
+    }
 }
 
 /// The problem of one thing with these faults.
-pub(crate) fn problem(faults: Vec<Fault>) -> Problem {
-    let code = whole_code(&faults);
-    let errors = items(None, None, &faults, code);
-    Problem::new(code, summary(&faults, code)).with_errors(errors)
+pub(crate) fn problem(faults: &[Fault]) -> Problem {
+    of_one(None, faults, whole_code(faults))
 }
 
-fn rejected(faults: Vec<Fault>) -> Outcome {
-    let code = whole_code(&faults);
-    Outcome::Rejected(faults, code)
+fn of_one(id: Option<&str>, faults: &[Fault], code: Code) -> Problem {
+    Problem::new(code, summary(faults, code)).with_errors(items(None, id, faults, code))
 }
 
 fn whole_code(faults: &[Fault]) -> Code {
@@ -110,13 +184,12 @@ struct One {
 }
 
 /// The answer to a body of one event.
-pub(crate) fn one((id, outcome): Item) -> Result<HttpResponse, Problem> {
+pub(crate) fn one(Item { id, outcome }: Item) -> Result<HttpResponse, Problem> {
     let (http, status, position, ingested_at) = match outcome {
         Outcome::Accepted(position, at) => (StatusCode::ACCEPTED, "accepted", position, at),
         Outcome::Duplicate(position, at) => (StatusCode::OK, "duplicate", position, at),
-        Outcome::Rejected(faults, code) => {
-            let items = items(None, id.as_deref(), &faults, code);
-            return Err(Problem::new(code, summary(&faults, code)).with_errors(items));
+        Outcome::Rejected(rejection) => {
+            return Err(of_one(id.as_deref(), &rejection.faults, rejection.code));
         }
     };
     let version = Version::from(position);
@@ -171,9 +244,9 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
     };
     let mut version = Version::default();
     let mut room = MAX_LISTED_FAULTS;
-    for (index, (id, outcome)) in outcomes.iter().enumerate() {
-        let id = id.as_deref();
-        match outcome {
+    for (index, item) in outcomes.iter().enumerate() {
+        let id = item.id.as_deref();
+        match &item.outcome {
             Outcome::Accepted(position, _) => {
                 body.accepted += 1;
                 version.raise(*position);
@@ -190,7 +263,8 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
                     error: None,
                 });
             }
-            Outcome::Rejected(faults, code) => {
+            Outcome::Rejected(rejection) => {
+                let Rejection { faults, code, .. } = &**rejection;
                 body.rejected += 1;
                 let listed = &faults[..faults.len().min(room)];
                 room -= listed.len();
@@ -230,8 +304,7 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
 
 /// The answer that has no room for exceptions: 204 where everything is stored, else a problem.
 pub(crate) fn nothing_but_stored(mut outcomes: Vec<Item>) -> Result<HttpResponse, Problem> {
-    let is_rejected = |item: &Item| matches!(item.1, Outcome::Rejected(..));
-    let rejected = outcomes.iter().filter(|item| is_rejected(item)).count();
+    let rejected = outcomes.iter().filter(|item| item.is_rejected()).count();
     if rejected == 0 {
         return Ok(HttpResponse::NoContent().finish());
     }
@@ -270,11 +343,12 @@ fn all_rejected(outcomes: &[Item]) -> Problem {
 /// The code of each item that was refused, and every fault of all of them, within the bound.
 fn all_faults(outcomes: &[Item]) -> (Vec<Code>, Vec<ProblemItem>) {
     let (mut codes, mut errors) = (Vec::new(), Vec::new());
-    for (index, (id, outcome)) in outcomes.iter().enumerate() {
-        if let Outcome::Rejected(faults, code) = outcome {
+    for (index, item) in outcomes.iter().enumerate() {
+        if let Outcome::Rejected(rejection) = &item.outcome {
+            let Rejection { faults, code, .. } = &**rejection;
             let room = MAX_LISTED_FAULTS - errors.len();
             let listed = &faults[..faults.len().min(room)];
-            errors.extend(items(Some(index), id.as_deref(), listed, *code));
+            errors.extend(items(Some(index), item.id.as_deref(), listed, *code));
             codes.push(*code);
         }
     }

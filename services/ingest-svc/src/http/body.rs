@@ -2,16 +2,17 @@
 
 use super::format::{Coding, Format};
 use super::unpack::{Sink, Unpacker};
+use crate::rejected::{Keeping, Kept};
+use crate::shares::Share;
 use crate::{MAX_BODY_BYTES, MAX_BODY_EVENTS};
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::Payload;
-use aevon_core::event::{FaultCode, NewEvent, Receipt, Refusal, cloud, native};
+use aevon_core::event::{Fault, FaultCode, NewEvent, Receipt, Refusal, cloud, native};
 use aevon_service::problem::{Code, Problem};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// How long a body may take to arrive.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,7 +21,45 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An event, or why it is none.
-pub(crate) type Read = Result<NewEvent, Refusal>;
+pub(crate) type Read = Result<NewEvent, Refused>;
+
+/// Why something is no event, and what is kept of it.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) kept: Option<Kept>,
+}
+
+/// How the events of one body are read.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    pub(crate) receipt: Receipt<'a>,
+    pub(crate) keeping: &'a Keeping,
+}
+
+impl Reading<'_> {
+    fn native(&self, text: &str) -> Read {
+        self.kept(text, native::parse(text, &self.receipt))
+    }
+
+    fn cloud(&self, text: &str) -> Read {
+        self.kept(text, cloud::parse(text, &self.receipt))
+    }
+
+    fn kept(&self, text: &str, event: Result<NewEvent, Refusal>) -> Read {
+        event.map_err(|refusal| self.refused(text.as_bytes(), text.len(), refusal))
+    }
+
+    fn refused(&self, bytes: &[u8], sent: usize, refusal: Refusal) -> Refused {
+        // What names a tenant that it may not name is nobody's to look at.
+        let is_foreign = |fault: &Fault| fault.code == FaultCode::Forbidden;
+        let kept = match refusal.faults.iter().any(is_foreign) {
+            true => None,
+            false => self.keeping.event(bytes, sent),
+        };
+        Refused { refusal, kept }
+    }
+}
 
 /// What a body holds.
 #[derive(Debug)]
@@ -55,22 +94,23 @@ pub(super) fn too_large() -> Problem {
 ///
 /// # Errors
 /// 400 where it broke off or is not what it was said to be, 408, 413; 503 where too much arrives at
-/// once. `arriving` has a permit for each byte of all bodies together.
+/// once. `room` is what the body takes of the bound for all bodies together: nothing yet.
 pub(crate) async fn read(
     format: Format,
     coding: Coding,
     payload: Payload,
-    arriving: &Semaphore,
-    receipt: &Receipt<'_>,
+    room: Share,
+    reading: &Reading<'_>,
 ) -> Result<Body, Problem> {
     if format == Format::Ndjson {
-        let lines = Unpacker::new(coding, Lines::new(receipt), arriving)?;
+        let lines = Unpacker::new(coding, Lines::new(reading), room)?;
         let (lines, _room) = receive(payload, lines).await?;
         return lines.finish().map(Body::Many);
     }
-    let whole = Unpacker::new(coding, Vec::new(), arriving)?;
+    let whole = Unpacker::new(coding, Vec::new(), room)?;
     let (bytes, _room) = receive(payload, whole).await?;
-    parse(&format, text(&bytes)?, receipt)
+    let body = text(&bytes).and_then(|text| parse(&format, text, reading));
+    body.inspect_err(|_| reading.keeping.body(&bytes))
 }
 
 /// Receives a body as it is.
@@ -80,9 +120,9 @@ pub(crate) async fn read(
 pub(crate) async fn whole(
     coding: Coding,
     payload: Payload,
-    arriving: &Semaphore,
+    room: Share,
 ) -> Result<Vec<u8>, Problem> {
-    let whole = Unpacker::new(coding, Vec::new(), arriving)?;
+    let whole = Unpacker::new(coding, Vec::new(), room)?;
     receive(payload, whole).await.map(|(bytes, _)| bytes)
 }
 
@@ -94,10 +134,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))
 }
 
-async fn receive<'a, S: Sink>(
-    payload: Payload,
-    unpacker: Unpacker<'a, S>,
-) -> Result<(S, tokio::sync::SemaphorePermit<'a>), Problem> {
+async fn receive<S: Sink>(payload: Payload, unpacker: Unpacker<S>) -> Result<(S, Share), Problem> {
     let received = tokio::time::timeout(ARRIVAL_TIMEOUT, receive_chunks(payload, unpacker)).await;
     received.unwrap_or_else(|_| {
         let detail = format!("the body took longer than {ARRIVAL_TIMEOUT:?} to arrive");
@@ -105,10 +142,10 @@ async fn receive<'a, S: Sink>(
     })
 }
 
-async fn receive_chunks<'a, S: Sink>(
+async fn receive_chunks<S: Sink>(
     mut payload: Payload,
-    mut unpacker: Unpacker<'a, S>,
-) -> Result<(S, tokio::sync::SemaphorePermit<'a>), Problem> {
+    mut unpacker: Unpacker<S>,
+) -> Result<(S, Share), Problem> {
     let stalled = |_| {
         let detail = format!("nothing of the body arrived for {STALL_TIMEOUT:?}");
         Problem::new(Code::RequestTimeout, detail)
@@ -128,22 +165,22 @@ fn malformed(detail: String) -> Problem {
 }
 
 /// Reads a body that is there whole.
-fn parse(format: &Format, text: &str, receipt: &Receipt<'_>) -> Result<Body, Problem> {
+fn parse(format: &Format, text: &str, reading: &Reading<'_>) -> Result<Body, Problem> {
     let one = |event| Ok(Body::One(Box::new(event)));
     let first = text.trim_ascii_start().bytes().next();
     match (format, first) {
         (Format::BinaryCloudEvent(attributes), _) => {
             let event = cloud::structured(attributes, text);
-            one(event.and_then(|event| cloud::parse(&event, receipt)))
+            let event =
+                event.map_err(|refusal| reading.refused(text.as_bytes(), text.len(), refusal));
+            one(event.and_then(|event| reading.cloud(&event)))
         }
         (_, None) => Err(malformed("the body is empty".to_owned())),
-        (Format::Json, Some(b'{')) => one(native::parse(value(text)?, receipt)),
-        (Format::CloudEvent | Format::CloudEvents, Some(b'{')) => {
-            one(cloud::parse(value(text)?, receipt))
-        }
-        (Format::Json, Some(b'[')) => many(text, |event| native::parse(event, receipt)),
+        (Format::Json, Some(b'{')) => one(reading.native(value(text)?)),
+        (Format::CloudEvent | Format::CloudEvents, Some(b'{')) => one(reading.cloud(value(text)?)),
+        (Format::Json, Some(b'[')) => many(text, |event| reading.native(event)),
         (Format::CloudEventBatch | Format::CloudEvents, Some(b'[')) => {
-            many(text, |event| cloud::parse(event, receipt))
+            many(text, |event| reading.cloud(event))
         }
         (Format::CloudEvent, _) => Err(malformed("this media type is one CloudEvent".to_owned())),
         (Format::CloudEventBatch, _) => Err(malformed(
@@ -181,7 +218,7 @@ fn too_many() -> Problem {
 
 /// One event a line. Keeps the events and the line that is arriving, never the body.
 struct Lines<'l> {
-    receipt: &'l Receipt<'l>,
+    reading: &'l Reading<'l>,
     line: Vec<u8>,
     /// How long the line is that is arriving, as far as it goes; only so much of it is kept as an
     /// event may have.
@@ -190,9 +227,9 @@ struct Lines<'l> {
 }
 
 impl<'l> Lines<'l> {
-    fn new(receipt: &'l Receipt<'l>) -> Self {
+    fn new(reading: &'l Reading<'l>) -> Self {
         Self {
-            receipt,
+            reading,
             line: Vec::new(),
             line_bytes: 0,
             events: Vec::new(),
@@ -202,7 +239,7 @@ impl<'l> Lines<'l> {
     fn extend(&mut self, part: &[u8]) {
         self.line_bytes += part.len();
         // Room for a carriage return and other blanks behind an event of the largest size.
-        let room = (self.receipt.limits.event_bytes + 64).saturating_sub(self.line.len());
+        let room = (self.reading.receipt.limits.event_bytes + 64).saturating_sub(self.line.len());
         self.line.extend_from_slice(&part[..part.len().min(room)]);
     }
 
@@ -220,15 +257,17 @@ impl<'l> Lines<'l> {
             return Err(too_many());
         }
         let event = if bytes > line.len() {
-            let limit = self.receipt.limits.event_bytes;
+            let limit = self.reading.receipt.limits.event_bytes;
             let detail = format!("has {bytes} bytes; an event may have {limit}");
-            Err(Refusal::whole(FaultCode::EventTooLarge, detail))
+            let refusal = Refusal::whole(FaultCode::EventTooLarge, detail);
+            Err(self.reading.refused(&line, bytes, refusal))
         } else {
             match std::str::from_utf8(text) {
-                Ok(text) => native::parse(text, self.receipt),
+                Ok(text) => self.reading.native(text),
                 Err(error) => {
                     let detail = format!("is not UTF-8: {error}");
-                    Err(Refusal::whole(FaultCode::MalformedBody, detail))
+                    let refusal = Refusal::whole(FaultCode::MalformedBody, detail);
+                    Err(self.reading.refused(text, text.len(), refusal))
                 }
             }
         };
@@ -285,14 +324,19 @@ mod tests {
             limits: &Limits::default(),
             schemas: &SchemaCheck::new(&schemas),
         };
-        let mut lines = Lines::new(&receipt);
+        let keeping = Keeping::new();
+        let reading = Reading {
+            receipt,
+            keeping: &keeping,
+        };
+        let mut lines = Lines::new(&reading);
         let taken = body.chunks(chunk).try_for_each(|chunk| lines.take(chunk));
         let events = taken
             .and_then(|()| lines.finish())
             .map_err(|problem| problem.code)?;
         let outcome = |event: Read| match event {
             Ok(event) => Ok(event.event_id),
-            Err(refusal) => Err(refusal.faults[0].code.as_str()),
+            Err(refused) => Err(refused.refusal.faults[0].code.as_str()),
         };
         Ok(events.into_iter().map(outcome).collect())
     }

@@ -4,9 +4,8 @@
 //! Invariant: 204 only where every event is stored, as that answer has no room for exceptions.
 
 use super::answer;
-use super::body::Body;
-use super::events::{receive, store};
 use super::format::Dialect;
+use super::take::{Taken, take};
 use crate::Ingest;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -18,9 +17,9 @@ pub(crate) async fn post(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let events = match receive(&ingest, &request, payload, Dialect::OpenMeter).await? {
-        Body::One(event) => vec![*event],
-        Body::Many(events) => events,
+    let items = match take(&ingest, &request, payload, Dialect::OpenMeter).await? {
+        Taken::One(item) => vec![*item],
+        Taken::Many(items) => items,
     };
-    answer::nothing_but_stored(store(&ingest, events).await?)
+    answer::nothing_but_stored(items)
 }

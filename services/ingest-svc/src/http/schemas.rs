@@ -110,7 +110,7 @@ pub(crate) async fn validate(
         caller.check_tenant(named)?;
     }
     body::check_length(&request)?;
-    let bytes = body::whole(Coding::of(&request)?, payload, &ingest.arriving).await?;
+    let bytes = body::whole(Coding::of(&request)?, payload, ingest.arriving(&caller)).await?;
     let schemas = SchemaCheck::new(&ingest.schemas);
     let receipt = Receipt {
         at: now(),
@@ -126,6 +126,6 @@ pub(crate) async fn validate(
             valid: true,
             schema: Item::new(key, schema),
         })),
-        _ => Err(answer::problem(faults)),
+        _ => Err(answer::problem(&faults)),
     }
 }

@@ -7,9 +7,9 @@ use super::format::Coding;
 use super::{answer, body};
 use crate::MAX_BODY_BYTES;
 use crate::queue::Unstored;
+use crate::shares::{Share, Size};
 use aevon_service::problem::{Code, Problem};
 use std::io::{self, Write};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer};
 
 /// Largest window of zstd, 8 MiB: what RFC 8878 asks of every decoder, and all that its usual
@@ -33,10 +33,10 @@ impl Sink for Vec<u8> {
 }
 
 /// Unpacks into a sink.
-pub(crate) enum Unpacker<'a, S: Sink> {
-    Identity(Bounded<'a, S>),
-    Gzip(Box<flate2::write::MultiGzDecoder<Bounded<'a, S>>>),
-    Zstd(Bounded<'a, S>, Box<Zstd>),
+pub(crate) enum Unpacker<S: Sink> {
+    Identity(Bounded<S>),
+    Gzip(Box<flate2::write::MultiGzDecoder<Bounded<S>>>),
+    Zstd(Bounded<S>, Box<Zstd>),
 }
 
 /// The state of zstd.
@@ -48,26 +48,22 @@ pub(crate) struct Zstd {
 }
 
 /// A sink that takes so much and no more.
-pub(crate) struct Bounded<'a, S: Sink> {
+pub(crate) struct Bounded<S: Sink> {
     sink: S,
-    bytes: usize,
-    arriving: &'a Semaphore,
-    /// A permit a byte, given back when the bytes are gone.
-    room: SemaphorePermit<'a>,
+    /// What the bytes take of the bound for all bodies together.
+    room: Share,
     refusal: Option<Problem>,
 }
 
-impl<'a, S: Sink> Unpacker<'a, S> {
-    /// `arriving` has a permit for each byte of all bodies together.
+impl<S: Sink> Unpacker<S> {
+    /// `room` is what the body takes of the bound for all bodies together: nothing yet.
     ///
     /// # Errors
-    /// 503 where the process is about to end.
-    pub(crate) fn new(coding: Coding, sink: S, arriving: &'a Semaphore) -> Result<Self, Problem> {
+    /// 500 where the decoder can't be made.
+    pub(crate) fn new(coding: Coding, sink: S, room: Share) -> Result<Self, Problem> {
         let bounded = Bounded {
             sink,
-            bytes: 0,
-            arriving,
-            room: arriving.try_acquire_many(0).map_err(|_| full())?,
+            room,
             refusal: None,
         };
         Ok(match coding {
@@ -105,7 +101,7 @@ impl<'a, S: Sink> Unpacker<'a, S> {
     ///
     /// # Errors
     /// 400 where the body ends in the middle.
-    pub(crate) fn finish(mut self) -> Result<(S, SemaphorePermit<'a>), Problem> {
+    pub(crate) fn finish(mut self) -> Result<(S, Share), Problem> {
         let ended = match &mut self {
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Zstd(_, zstd) if !zstd.is_whole => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -119,7 +115,7 @@ impl<'a, S: Sink> Unpacker<'a, S> {
         Ok((bounded.sink, bounded.room))
     }
 
-    fn bounded(&mut self) -> &mut Bounded<'a, S> {
+    fn bounded(&mut self) -> &mut Bounded<S> {
         match self {
             Self::Identity(bounded) | Self::Zstd(bounded, _) => bounded,
             Self::Gzip(decoder) => decoder.get_mut(),
@@ -135,10 +131,6 @@ impl<'a, S: Sink> Unpacker<'a, S> {
 fn broken(error: &io::Error) -> Problem {
     let detail = format!("the body can't be unpacked: {error}");
     Problem::new(Code::MalformedBody, detail)
-}
-
-fn full() -> Problem {
-    answer::unstored(&Unstored::Full)
 }
 
 impl Zstd {
@@ -158,20 +150,19 @@ impl Zstd {
     }
 }
 
-impl<S: Sink> Bounded<'_, S> {
+impl<S: Sink> Bounded<S> {
     fn admit(&mut self, bytes: &[u8]) -> Result<(), Problem> {
-        if self.bytes + bytes.len() > MAX_BODY_BYTES {
+        if self.room.size().bytes + bytes.len() > MAX_BODY_BYTES {
             return Err(body::too_large());
         }
-        let permits = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let more = self.arriving.try_acquire_many(permits);
-        self.room.merge(more.map_err(|_| full())?);
-        self.bytes += bytes.len();
+        if !self.room.grow(Size::of_bytes(bytes.len())) {
+            return Err(answer::unstored(&Unstored::Full));
+        }
         self.sink.take(bytes)
     }
 }
 
-impl<S: Sink> Write for Bounded<'_, S> {
+impl<S: Sink> Write for Bounded<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.admit(bytes) {
             Ok(()) => Ok(bytes.len()),
@@ -190,10 +181,11 @@ impl<S: Sink> Write for Bounded<'_, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shares::{Flow, Shares};
 
     fn unpack(coding: Coding, packed: &[u8], chunk: usize) -> Result<Vec<u8>, Code> {
-        let arriving = Semaphore::new(64 << 20);
-        let mut unpacker = Unpacker::new(coding, Vec::new(), &arriving).unwrap();
+        let room = Shares::new(Size::of_bytes(64 << 20)).nothing(Flow::from("acme"));
+        let mut unpacker = Unpacker::new(coding, Vec::new(), room).unwrap();
         let taken = packed
             .chunks(chunk)
             .try_for_each(|chunk| unpacker.take(chunk));

@@ -1,0 +1,114 @@
+//! `GET /v1/rejected/{tenant}`: what was refused, so that a producer's fault can be found and its
+//! events sent again.
+
+use super::answer;
+use crate::Ingest;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::identity;
+use aevon_core::time::Timestamp;
+use aevon_schema::StoreError;
+use aevon_schema::rejected_events::{self, Filter, Stored};
+use aevon_service::auth::Scope;
+use aevon_service::problem::{Code, Problem};
+use aevon_service::request::{Listed, Page, Parameters, cursor, invalid, path_part};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// Events of a page, unless the caller says.
+const PAGE: usize = 100;
+/// Most events of a page.
+const MAX_PAGE: usize = 1_000;
+/// Bytes of bodies after which a page ends.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// How long a page may take.
+const BUDGET: Duration = Duration::from_secs(10);
+
+#[derive(Serialize)]
+struct Item<'a> {
+    received_at: Timestamp,
+    request_id: &'a str,
+    code: &'a str,
+    /// Its place in the array that was sent.
+    index: Option<i32>,
+    id: Option<&'a str>,
+    errors: &'a RawValue,
+    content_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    /// Instead of `body`, where that is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    /// How many bytes were sent.
+    body_bytes: i64,
+    /// Whether all of them are here.
+    is_body_whole: bool,
+}
+
+impl<'a> Item<'a> {
+    fn new(one: &'a Stored) -> Result<Self, serde_json::Error> {
+        let body = std::str::from_utf8(&one.body).ok();
+        Ok(Self {
+            received_at: one.received_at,
+            request_id: &one.request_id,
+            code: one.codes.first().map_or("", String::as_str),
+            index: one.item_index,
+            id: one.event_id.as_deref(),
+            errors: serde_json::from_str(&one.faults)?,
+            content_type: one.content_type.as_deref(),
+            body,
+            body_base64: body.is_none().then(|| STANDARD.encode(&one.body)),
+            body_bytes: one.body_bytes,
+            is_body_whole: usize::try_from(one.body_bytes) == Ok(one.body.len()),
+        })
+    }
+}
+
+/// A page of it, the newest first; `code` keeps what has this code.
+pub(crate) async fn list(
+    ingest: Data<Ingest>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let scopes = [Scope::Ingest, Scope::Read];
+    let caller = ingest.auth.caller_with(&request, &scopes).await?;
+    let tenant_id = path_part(&request, "tenant", 2)?;
+    identity::check(&tenant_id).map_err(|fault| invalid("tenant", fault))?;
+    caller.check_tenant(&tenant_id)?;
+    let mut parameters = Parameters::of(&request)?;
+    let code = parameters.one("code")?;
+    let page: Page<i64> = parameters.page(PAGE, MAX_PAGE)?;
+    parameters.finish()?;
+    if let Some(code) = &code
+        && !Code::ALL.iter().any(|known| known.as_str() == code)
+    {
+        return Err(invalid("code", format!("{code:?} is no code")));
+    }
+    ingest.queue.get().ok_or_else(answer::not_ready)?;
+    let filter = Filter {
+        tenant_id: &tenant_id,
+        before: page.cursor,
+        code: code.as_deref(),
+        limit: page.limit,
+        body_bytes: PAGE_BYTES,
+    };
+    let found = find(&ingest, filter)
+        .await
+        .map_err(|error| answer::unavailable(&error))?;
+    let items: Result<Vec<Item<'_>>, _> = found.iter().map(Item::new).collect();
+    let items = items.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    let last = found.last().filter(|last| last.has_next);
+    let next = last.map(|last| cursor(&last.rejected_no));
+    Ok(HttpResponse::Ok().json(Listed { items, next }))
+}
+
+async fn find(ingest: &Ingest, filter: Filter<'_>) -> Result<Vec<Stored>, StoreError> {
+    let finding = async {
+        let mut connection = ingest.database.get().await?;
+        rejected_events::list(&mut connection, filter).await
+    };
+    let found = tokio::time::timeout(BUDGET, finding).await;
+    found.unwrap_or(Err(StoreError::DeadlineExceeded("listing refused events")))
+}
