@@ -30,6 +30,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the head of a request may take to arrive; then 408.
 const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Connections of a process; others wait to be accepted until one is closed.
+const MAX_CONNECTIONS: usize = 8192;
+
 /// Where and how to serve.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -112,6 +115,7 @@ pub async fn serve(
     let whole_seconds = options.grace.as_secs() + u64::from(options.grace.subsec_nanos() > 0);
     let server = HttpServer::new(app)
         .workers(options.workers.max(1))
+        .max_connections(MAX_CONNECTIONS.div_ceil(options.workers.max(1)))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(CLIENT_REQUEST_TIMEOUT)
         .disable_signals()

@@ -25,6 +25,9 @@ pub(crate) struct DevArgs {
     /// The folder of rules
     #[arg(long, value_name = "DIR", default_value = "examples/rules")]
     rules: PathBuf,
+    /// The folder of schemas
+    #[arg(long, value_name = "DIR", default_value = "examples/schemas")]
+    schemas: PathBuf,
     /// The port of all three services, on 127.0.0.1
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -59,12 +62,14 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
     };
     settings.server.port = args.port;
     settings.aggregation.config_dir = args.rules;
+    settings.schema.path = Some(args.schemas);
     // What can be wrong without Postgres is found before it is started.
     let options = HttpOptions::from_settings(&settings)?;
     let listener = shell::bind(&options)
         .with_context(|| format!("port {} is taken; choose another with --port", args.port))?;
     aggregator_svc::rule_files::load(&settings.aggregation.config_dir)
         .context("--rules names the folder of rules")?;
+    ingest_svc::check(&settings).context("--schemas names the folder of schemas")?;
 
     let postgres = match settings.database.url {
         Some(_) => None,

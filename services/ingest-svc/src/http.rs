@@ -4,6 +4,7 @@ mod answer;
 mod body;
 pub(crate) mod events;
 mod format;
+mod held;
 pub(crate) mod openmeter;
 pub(crate) mod rejected;
 pub(crate) mod schemas;
@@ -11,3 +12,4 @@ mod take;
 mod unpack;
 
 pub(crate) use answer::{Item, unavailable, unstored};
+pub(crate) use body::Turns;

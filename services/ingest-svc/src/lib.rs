@@ -10,7 +10,7 @@ use aevon_core::schema::Schemas;
 use aevon_core::time::Timestamp;
 use aevon_schema::append::Writer;
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
-use aevon_service::auth::{Auth, Caller, StoredKey};
+use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::problem::Problem;
@@ -32,7 +32,7 @@ mod writer;
 use queue::Queue;
 use rate::RateLimits;
 use rejected::{Bounds, Keeper, Waiting};
-use shares::{Flow, Share, Shares, Size};
+use shares::{Shares, Size};
 
 /// The condition of readiness that the database is.
 pub const READY_DATABASE: &str = "database";
@@ -42,6 +42,8 @@ pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 pub const MAX_BODY_EVENTS: usize = 10_000;
 /// Bytes of all bodies that are being received and read.
 const MAX_ARRIVING_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes of all lists of what became of events, from reading the events to the end of the answer.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// How long one statement of an append may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,6 +57,8 @@ pub struct Ingest {
     schemas: Arc<Schemas>,
     /// The bodies that are being received and read.
     arriving: Shares,
+    /// The answers that callers have not read yet.
+    answers: Shares,
     rates: Arc<RateLimits>,
     keeper: Keeper,
     /// Taken by the task that writes what was refused.
@@ -102,10 +106,8 @@ impl Ingest {
             settings,
             limits: Arc::new(limits),
             schemas: Arc::new(schemas),
-            arriving: Shares::new(Size {
-                events: usize::MAX,
-                bytes: MAX_ARRIVING_BYTES,
-            }),
+            arriving: Shares::new(Size::of_bytes(MAX_ARRIVING_BYTES)),
+            answers: Shares::new(Size::of_bytes(MAX_ANSWER_BYTES)),
             rates: Arc::new(rates),
             keeper,
             refused: Arc::new(Mutex::new(Some(waiting))),
@@ -164,13 +166,6 @@ impl Ingest {
         }
     }
 
-    /// A body of a caller's begins to arrive: nothing of the bound yet. Those of the platform are
-    /// one flow.
-    fn arriving(&self, caller: &Caller) -> Share {
-        self.arriving
-            .nothing(Flow::from(caller.tenant().unwrap_or_default()))
-    }
-
     /// Keeps readiness true to the database. Never returns.
     pub async fn watch(&self, readiness: Readiness) {
         let report = |answer: Result<(), aevon_schema::StoreError>| match answer {
@@ -184,7 +179,9 @@ impl Ingest {
     pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + use<> {
         let ingest = self.clone();
         move |config| {
+            // Run by each thread that serves, so that each has turns of its own.
             config
+                .app_data(http::Turns::new())
                 .app_data(web::Data::new(ingest.clone()))
                 .service(shell::resource("/v1/events").post(http::events::post))
                 .service(shell::resource("/api/v1/events").post(http::openmeter::post))

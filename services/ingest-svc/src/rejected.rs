@@ -44,6 +44,13 @@ pub(crate) struct Kept {
     sent: usize,
 }
 
+impl Kept {
+    /// How many bytes of memory it holds.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// What of one request is kept, should it be refused.
 #[derive(Debug)]
 pub(crate) struct Keeping {

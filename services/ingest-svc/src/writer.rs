@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Events after which a group takes no further job: enough that the two round trips no longer
 /// show, few enough that the first of them does not wait long.
-const GROUP_EVENTS: usize = 4_000;
+const GROUP_EVENTS: usize = 1_000;
 /// Bytes after which a group takes no further job.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 

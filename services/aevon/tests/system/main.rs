@@ -6,6 +6,7 @@ mod access;
 mod answers;
 mod ingest;
 mod operation;
+mod overload;
 mod rejected;
 mod schemas;
 mod support;

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// long heads; the version stands in the body as well.
 const MAX_VERSION_HEADER_BYTES: usize = 2048;
 /// Most faults that one answer lists.
-const MAX_LISTED_FAULTS: usize = 20_000;
+pub(super) const MAX_LISTED_FAULTS: usize = 20_000;
 /// When to come back after a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,9 @@
 //! From the bytes of a body to events, or to every reason why not.
 
+use super::answer;
 use super::format::{Coding, Format};
 use super::unpack::{Sink, Unpacker};
+use crate::queue::Unstored;
 use crate::rejected::{Keeping, Kept};
 use crate::shares::Share;
 use crate::{MAX_BODY_BYTES, MAX_BODY_EVENTS};
@@ -12,13 +14,18 @@ use aevon_core::event::{Fault, FaultCode, NewEvent, Receipt, Refusal, cloud, nat
 use aevon_service::problem::{Code, Problem};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
+use std::cell::Cell;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a body may take to arrive.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long nothing of it may arrive: what a body holds of the bound for all of them is worth more
 /// than a sender that has gone away.
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of a body whose reading takes a turn: it takes 0.1 ms, and 10 ms for the largest.
+const LARGE_BYTES: usize = 32 * 1024;
 
 /// An event, or why it is none.
 pub(crate) type Read = Result<NewEvent, Refused>;
@@ -30,11 +37,49 @@ pub(crate) struct Refused {
     pub(crate) kept: Option<Kept>,
 }
 
+impl Refused {
+    /// About how many bytes of memory this holds.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let of_fault = |fault: &Fault| {
+            let field = fault.field.as_ref().map_or(0, String::len);
+            size_of::<Fault>() + field + fault.detail.len()
+        };
+        let faults: usize = self.refusal.faults.iter().map(of_fault).sum();
+        size_of::<Self>() + faults + self.kept.as_ref().map_or(0, Kept::size_bytes)
+    }
+}
+
+/// Turns at reading large bodies: one at a time for each thread that serves. Whoever waits for a
+/// turn is not in the way of small requests, which a thread takes up in the order in which they
+/// arrive.
+#[derive(Debug)]
+pub(crate) struct Turns(Semaphore);
+
+impl Turns {
+    /// For one thread.
+    pub(crate) fn new() -> Self {
+        Self(Semaphore::new(1))
+    }
+
+    async fn wait(&self, bytes: usize) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        if bytes < LARGE_BYTES {
+            return Ok(None);
+        }
+        match tokio::time::timeout(ARRIVAL_TIMEOUT, self.0.acquire()).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => Err(answer::unstored(&Unstored::Full)),
+        }
+    }
+}
+
 /// How the events of one body are read.
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
     pub(crate) receipt: Receipt<'a>,
     pub(crate) keeping: &'a Keeping,
+    pub(crate) turns: &'a Turns,
+    /// How many more faults are listed.
+    pub(crate) faults_left: Cell<usize>,
 }
 
 impl Reading<'_> {
@@ -50,7 +95,15 @@ impl Reading<'_> {
         event.map_err(|refusal| self.refused(text.as_bytes(), text.len(), refusal))
     }
 
-    fn refused(&self, bytes: &[u8], sent: usize, refusal: Refusal) -> Refused {
+    fn refused(&self, bytes: &[u8], sent: usize, mut refusal: Refusal) -> Refused {
+        // Beyond the bound the first fault of an event stands for all of them.
+        let left = self.faults_left.get();
+        if refusal.faults.len() > left {
+            refusal.faults.truncate(1);
+            refusal.faults.shrink_to_fit();
+        }
+        self.faults_left
+            .set(left.saturating_sub(refusal.faults.len()));
         // What names a tenant that it may not name is nobody's to look at.
         let is_foreign = |fault: &Fault| fault.code == FaultCode::Forbidden;
         let kept = match refusal.faults.iter().any(is_foreign) {
@@ -109,6 +162,7 @@ pub(crate) async fn read(
     }
     let whole = Unpacker::new(coding, Vec::new(), room)?;
     let (bytes, _room) = receive(payload, whole).await?;
+    let _turn = reading.turns.wait(bytes.len()).await?;
     let body = text(&bytes).and_then(|text| parse(&format, text, reading));
     body.inspect_err(|_| reading.keeping.body(&bytes))
 }
@@ -328,6 +382,8 @@ mod tests {
         let reading = Reading {
             receipt,
             keeping: &keeping,
+            turns: &Turns::new(),
+            faults_left: Cell::new(usize::MAX),
         };
         let mut lines = Lines::new(&reading);
         let taken = body.chunks(chunk).try_for_each(|chunk| lines.take(chunk));

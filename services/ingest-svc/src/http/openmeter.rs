@@ -5,10 +5,11 @@
 
 use super::answer;
 use super::format::Dialect;
+use super::held::hold;
 use super::take::{Taken, take};
 use crate::Ingest;
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use aevon_service::problem::Problem;
 
 /// Stores what it can; 204 where that was everything.
@@ -17,9 +18,12 @@ pub(crate) async fn post(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let items = match take(&ingest, &request, payload, Dialect::OpenMeter).await? {
-        Taken::One(item) => vec![*item],
-        Taken::Many(items) => items,
-    };
-    answer::nothing_but_stored(items)
+    match take(&ingest, &request, payload, Dialect::OpenMeter).await? {
+        Taken::One(item) => answer::nothing_but_stored(vec![*item]),
+        Taken::Many(items, share) => {
+            let answer = answer::nothing_but_stored(items);
+            let answer = answer.unwrap_or_else(|problem| problem.error_response());
+            Ok(hold(answer, share))
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! against, and a check that stores nothing.
 
 use super::format::Coding;
+use super::take::flow;
 use super::{answer, body};
 use crate::{Ingest, now};
 use actix_web::web::{Data, Payload};
@@ -110,7 +111,12 @@ pub(crate) async fn validate(
         caller.check_tenant(named)?;
     }
     body::check_length(&request)?;
-    let bytes = body::whole(Coding::of(&request)?, payload, ingest.arriving(&caller)).await?;
+    let bytes = body::whole(
+        Coding::of(&request)?,
+        payload,
+        ingest.arriving.nothing(flow(caller.tenant())),
+    )
+    .await?;
     let schemas = SchemaCheck::new(&ingest.schemas);
     let receipt = Receipt {
         at: now(),

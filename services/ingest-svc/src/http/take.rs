@@ -4,24 +4,30 @@
 use super::answer::{self, Item};
 use super::body::{self, Body, Read, Reading};
 use super::format::{Coding, Dialect, Format};
+use crate::queue::Unstored;
 use crate::rejected::{Circumstances, Keeping};
+use crate::shares::{Flow, Share, Size};
 use crate::{Ingest, now};
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Payload;
 use aevon_core::event::Receipt;
 use aevon_core::schema::SchemaCheck;
-use aevon_service::auth::{Caller, Scope};
+use aevon_service::auth::Scope;
 use aevon_service::http::request_id;
-use aevon_service::problem::Problem;
+use aevon_service::problem::{Code, Problem};
 use aevon_service::request::Parameters;
+use std::cell::Cell;
+
+/// What an answer takes for each event of a list, whatever became of it.
+const LISTED_BYTES: usize = 150;
 
 /// What became of a body's events.
 pub(super) enum Taken {
     /// It was one event.
     One(Box<Item>),
-    /// It was a list, of any length.
-    Many(Vec<Item>),
+    /// It was a list, of any length; the share is what the answer takes of the bound for answers.
+    Many(Vec<Item>, Share),
 }
 
 /// Takes a body's events.
@@ -45,33 +51,51 @@ pub(super) async fn take(
         content_type: content_type.and_then(|value| value.to_str().ok()),
     };
     let keeping = Keeping::new();
-    let received = receive(
-        ingest,
-        request,
-        payload,
-        dialect,
-        &caller,
-        &circumstances,
-        &keeping,
-    );
-    let (mut items, is_one) = match received.await {
-        Ok(Body::One(event)) => (store(ingest, vec![*event]).await?, true),
-        Ok(Body::Many(events)) => (store(ingest, events).await?, false),
-        Err(problem) => {
-            ingest.keeper.keep_whole(&problem, &keeping, &circumstances);
-            return Err(problem);
+    let received = receive(ingest, request, payload, dialect, &circumstances, &keeping);
+    let keeper = &ingest.keeper;
+    let body = received
+        .await
+        .inspect_err(|problem| keeper.keep_whole(problem, &keeping, &circumstances))?;
+    match body {
+        Body::One(event) => {
+            let mut items = store(ingest, vec![*event]).await?;
+            keeper.keep_items(&mut items, true, &keeping, &circumstances);
+            let item = items.pop().ok_or_else(answer::not_ready)?;
+            Ok(Taken::One(Box::new(item)))
         }
+        Body::Many(events) => {
+            // What is said about each is held in memory until the caller has read it.
+            let mut share = ingest.answers.nothing(flow(caller.tenant()));
+            if !share.grow(Size::of_bytes(answer_bytes(&events))) {
+                return Err(answer::unstored(&Unstored::Full));
+            }
+            let mut items = store(ingest, events).await?;
+            keeper.keep_items(&mut items, false, &keeping, &circumstances);
+            Ok(Taken::Many(items, share))
+        }
+    }
+}
+
+/// The traffic that a caller's is part of: what the platform sends is one flow.
+pub(super) fn flow(tenant: Option<&str>) -> Flow {
+    Flow::from(tenant.unwrap_or_default())
+}
+
+/// Every thread that serves is given them with the routes.
+fn no_turns() -> Problem {
+    Problem::new(Code::Internal, "the thread has no turns at reading bodies")
+}
+
+/// About how many bytes the answer takes, and what it is made of.
+fn answer_bytes(events: &[Read]) -> usize {
+    let of_event = |event: &Read| {
+        let faults = event
+            .as_ref()
+            .err()
+            .map_or(0, |refused| 2 * refused.size_bytes());
+        LISTED_BYTES + faults
     };
-    ingest
-        .keeper
-        .keep_items(&mut items, is_one, &keeping, &circumstances);
-    Ok(match items.pop() {
-        Some(item) if is_one => Taken::One(Box::new(item)),
-        last => {
-            items.extend(last);
-            Taken::Many(items)
-        }
-    })
+    events.iter().map(of_event).sum()
 }
 
 /// Receives and reads the body.
@@ -80,7 +104,6 @@ async fn receive(
     request: &HttpRequest,
     payload: Payload,
     dialect: Dialect,
-    caller: &Caller,
     circumstances: &Circumstances<'_>,
     keeping: &Keeping,
 ) -> Result<Body, Problem> {
@@ -91,15 +114,17 @@ async fn receive(
     let reading = Reading {
         receipt: Receipt {
             at: circumstances.received_at,
-            tenant: caller.tenant(),
+            tenant: circumstances.tenant,
             is_data_optional: dialect == Dialect::OpenMeter,
             limits: &ingest.limits,
             schemas: &SchemaCheck::new(&ingest.schemas),
         },
         keeping,
+        turns: request.app_data().ok_or_else(no_turns)?,
+        faults_left: Cell::new(answer::MAX_LISTED_FAULTS),
     };
-    let arriving = ingest.arriving(caller);
-    body::read(format, coding, payload, arriving, &reading).await
+    let room = ingest.arriving.nothing(flow(circumstances.tenant));
+    body::read(format, coding, payload, room, &reading).await
 }
 
 /// Stores the events that could be read; an item for each that was sent, in order.

@@ -1,0 +1,129 @@
+//! Floods: a loud tenant does not starve a quiet one, and nothing grows without a bound.
+
+use crate::support::{Service, array, command, event, finish, text};
+use aevon_testkit::TestDatabase;
+use reqwest::Method;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+struct System {
+    db: TestDatabase,
+    ingest: Arc<Service>,
+}
+
+async fn start(settings: &[(&str, &str)]) -> System {
+    let db = TestDatabase::create().await;
+    let keys = [
+        ("AEVON_AUTH__MODE", "api_key"),
+        ("AEVON_SERVER__HOST", "127.0.0.1"),
+    ];
+    let ingest = Service::start("ingest-svc", db.url(), &[&keys, settings].concat()).await;
+    System {
+        db,
+        ingest: Arc::new(ingest),
+    }
+}
+
+impl System {
+    fn key(&self, tenant: &str) -> String {
+        let arguments = ["key", "create", "--tenant", tenant, "--scope", "ingest"];
+        let output = finish(command("aevon", self.db.url()).args(arguments));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        format!("Bearer {}", text(&output.stdout).trim())
+    }
+}
+
+async fn send(ingest: &Service, key: &str, body: String) -> u16 {
+    let headers = [("authorization", key), ("content-type", "application/json")];
+    ingest
+        .send(Method::POST, "/v1/events", &headers, body)
+        .await
+        .status
+}
+
+/// A tenant that sends bodies of 500 events as fast as it is answered, over so many
+/// connections.
+struct Flood {
+    is_over: Arc<AtomicBool>,
+    senders: Vec<tokio::task::JoinHandle<()>>,
+    answers: Arc<Mutex<Vec<u16>>>,
+}
+
+impl Flood {
+    fn start(system: &System, key: &str, connections: usize, ids: &Arc<AtomicUsize>) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let template = {
+            let of_one = |n: usize| {
+                let (principal, id) = (format!("p{}", n % 50), format!("@-{n}"));
+                event(&principal, &id, r#"{"n":1}"#).replace("acme", "loud")
+            };
+            Arc::new(array(&(0..500).map(of_one).collect::<Vec<_>>()))
+        };
+        let sender = |_| {
+            let (ingest, key) = (Arc::clone(&system.ingest), key.to_owned());
+            let (is_over, ids) = (Arc::clone(&is_over), Arc::clone(ids));
+            let (answers, template) = (Arc::clone(&answers), Arc::clone(&template));
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    let number = ids.fetch_add(1, Ordering::Relaxed).to_string();
+                    let status = send(&ingest, &key, template.replace('@', &number)).await;
+                    answers.lock().unwrap().push(status);
+                }
+            })
+        };
+        let senders = (0..connections).map(sender).collect();
+        Self {
+            is_over,
+            senders,
+            answers,
+        }
+    }
+
+    async fn end(self) -> Vec<u16> {
+        self.is_over.store(true, Ordering::Relaxed);
+        for sender in self.senders {
+            sender.await.unwrap();
+        }
+        std::mem::take(&mut self.answers.lock().unwrap())
+    }
+}
+
+/// The 99th percentile of what a quiet tenant waits for its answers, each of them a success.
+async fn p99(system: &System, key: &str, ids: &AtomicUsize) -> Duration {
+    let mut waits = Vec::new();
+    for _ in 0..150 {
+        let id = ids.fetch_add(1, Ordering::Relaxed);
+        let body = event("p", &id.to_string(), "{}").replace("acme", "quiet");
+        let since = Instant::now();
+        assert_eq!(send(&system.ingest, key, body).await, 202);
+        waits.push(since.elapsed());
+    }
+    waits.sort_unstable();
+    waits[waits.len() * 99 / 100]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_at_ten_times_its_share_leaves_the_others_their_speed() {
+    let system = start(&[]).await;
+    let (loud, quiet) = (system.key("loud"), system.key("quiet"));
+    let ids = Arc::new(AtomicUsize::new(0));
+    let mut ratios = Vec::new();
+    for _ in 0..5 {
+        let mut waits = [Duration::ZERO; 2];
+        for (wait, connections) in waits.iter_mut().zip([4, 40]) {
+            let flood = Flood::start(&system, &loud, connections, &ids);
+            *wait = p99(&system, &quiet, &ids).await;
+            let answers = flood.end().await;
+            assert!(answers.contains(&202), "{answers:?}");
+        }
+        ratios.push(waits[1].as_secs_f64() / waits[0].as_secs_f64());
+        eprintln!("a share: {:?}, ten: {:?}", waits[0], waits[1]);
+    }
+    ratios.sort_by(f64::total_cmp);
+    assert!(
+        ratios[1] <= 3.0,
+        "p99 with ten shares over p99 with one: {ratios:?}"
+    );
+}
