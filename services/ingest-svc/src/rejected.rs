@@ -181,8 +181,7 @@ impl Keeper {
     ) {
         let mut list = Vec::new();
         for (index, item) in items.iter_mut().enumerate() {
-            let id = item.id.clone();
-            let Some(rejection) = item.rejection() else {
+            let (id, Some(rejection)) = item.rejection() else {
                 continue;
             };
             let Some(tenant_id) = rejection.tenant_id.take().or(of.tenant.map(str::to_owned))
@@ -200,7 +199,7 @@ impl Keeper {
             if let Some(kept) = kept {
                 list.push(Rejected {
                     item_index: (!is_one).then(|| i32::try_from(index).unwrap_or(i32::MAX)),
-                    event_id: id,
+                    event_id: id.map(str::to_owned),
                     faults: faults(&rejection.problem_items()),
                     ..of.rejected(tenant_id, rejection.codes(), kept)
                 });

@@ -28,7 +28,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Item {
     /// Its id, where it could be read.
-    pub(crate) id: Option<String>,
+    id: Option<String>,
     outcome: Outcome,
 }
 
@@ -128,12 +128,13 @@ impl Item {
         }
     }
 
-    /// Why it was not stored, if it was not.
-    pub(crate) fn rejection(&mut self) -> Option<&mut Rejection> {
-        match &mut self.outcome {
-            Outcome::Rejected(rejection) => Some(rejection),
+    /// Its id and why it was not stored, if it was not.
+    pub(crate) fn rejection(&mut self) -> (Option<&str>, Option<&mut Rejection>) {
+        let rejection = match &mut self.outcome {
+            Outcome::Rejected(rejection) => Some(&mut **rejection),
             Outcome::Accepted(..) | Outcome::Duplicate(..) => None,
-        }
+        };
+        (self.id.as_deref(), rejection)
     }
 
     fn is_rejected(&self) -> bool {
