@@ -40,6 +40,16 @@ pub enum AppendError {
     Unknown(#[source] StoreError),
 }
 
+impl AppendError {
+    /// Which kind of trouble, in a word, for counting.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotStored(error) => error.kind(),
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// Appends groups over a connection of its own.
 #[derive(Debug)]
 pub struct Writer {
@@ -80,6 +90,11 @@ impl Writer {
     /// How many principals' numbers it keeps.
     pub fn cached_principals(&self) -> usize {
         self.numbers.len()
+    }
+
+    /// Whether it has a connection: that of its last append, unless that failed.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
     }
 
     /// The partition of an event.

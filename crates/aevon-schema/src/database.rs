@@ -7,10 +7,15 @@ use crate::error::{StoreError, with_causes};
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use prometheus::core::Collector;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+
+mod metrics;
+
+use metrics::PoolMetrics;
 
 /// How to reach Postgres, and how long anything there may take.
 #[derive(Clone, Debug)]
@@ -49,6 +54,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Database {
     pool: Pool<Manager>,
     connector: Arc<Connector>,
+    metrics: PoolMetrics,
 }
 
 impl Database {
@@ -63,6 +69,8 @@ impl Database {
             .parse::<tokio_postgres::Config>()
             .map_err(|error| StoreError::InvalidUrl(with_causes(&error)))?;
         let max = options.max_connections;
+        let metrics = PoolMetrics::new(options.application_name)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let connector = Arc::new(Connector {
             options,
             runtime: Handle::current(),
@@ -74,7 +82,20 @@ impl Database {
             .create_timeout(Some(CONNECT_TIMEOUT))
             .build()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { pool, connector })
+        Ok(Self {
+            pool,
+            connector,
+            metrics,
+        })
+    }
+
+    /// What is counted of the pool, under the name of its application.
+    ///
+    /// # Errors
+    /// Never in practice: where a name is none.
+    pub fn metrics(&self) -> Result<Vec<Box<dyn Collector>>, prometheus::Error> {
+        let name = self.connector.options.application_name;
+        self.metrics.collectors(&self.pool, name)
     }
 
     /// A connection of the pool.
@@ -82,13 +103,17 @@ impl Database {
     /// # Errors
     /// [`StoreError::Unavailable`] where none can be had in time.
     pub async fn get(&self) -> Result<Object<Manager>, StoreError> {
-        self.pool.get().await.map_err(|error| match error {
+        let begun = Instant::now();
+        let connection = self.pool.get().await.map_err(|error| match error {
             managed::PoolError::Backend(error) => error,
             managed::PoolError::Timeout(managed::TimeoutType::Wait) => {
                 StoreError::DeadlineExceeded("waiting for a free connection")
             }
             other => StoreError::Unavailable(other.to_string()),
-        })
+        });
+        let seconds = begun.elapsed().as_secs_f64();
+        self.metrics.wait_seconds.observe(seconds);
+        connection.inspect_err(|error| self.metrics.failed(error))
     }
 
     /// A connection of one's own, outside the pool, driven by the runtime that calls this.

@@ -143,6 +143,7 @@ pub(crate) mod tests {
             events: vec![(0, event); events],
             reply,
             room: room.unwrap(),
+            span: tracing::Span::none(),
         };
         (job, answer)
     }

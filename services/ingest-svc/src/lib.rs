@@ -13,6 +13,7 @@ use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::metrics::Metrics;
 use aevon_service::problem::Problem;
 use aevon_service::settings::{IngestSettings, Settings};
 use aevon_service::shutdown::Shutdown;
@@ -20,8 +21,10 @@ use anyhow::Context;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+mod appender;
 mod http;
 mod lane;
+mod metrics;
 mod queue;
 mod rate;
 mod rejected;
@@ -29,6 +32,8 @@ pub mod schema_files;
 mod shares;
 mod writer;
 
+use appender::Appender;
+use metrics::IngestMetrics;
 use queue::Queue;
 use rate::RateLimits;
 use rejected::{Bounds, Keeper, Waiting};
@@ -65,6 +70,7 @@ pub struct Ingest {
     refused: Arc<Mutex<Option<Waiting>>>,
     /// Empty until the database was reached: only it knows how many partitions there are.
     queue: Arc<OnceLock<Queue>>,
+    metrics: IngestMetrics,
 }
 
 impl Ingest {
@@ -72,7 +78,7 @@ impl Ingest {
     ///
     /// # Errors
     /// Where a setting is wrong.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
             // Writers have connections of their own; the pool is for keys, for what was refused, and
@@ -96,8 +102,13 @@ impl Ingest {
             ..Limits::default()
         };
         let schemas = schema_files::load(settings.schema.path.as_deref())?;
+        metrics.register_all(database.metrics()?)?;
         let queue = Arc::new(OnceLock::new());
-        let (keeper, waiting) = Keeper::new();
+        let arriving = Shares::new(Size::of_bytes(MAX_ARRIVING_BYTES));
+        let answers = Shares::new(Size::of_bytes(MAX_ANSWER_BYTES));
+        metrics::register_levels(metrics, &queue, &arriving, &answers)?;
+        let metrics = IngestMetrics::new(metrics)?;
+        let (keeper, waiting) = Keeper::new(metrics.unkept());
         let rates = RateLimits::new(&settings.ingest);
         let settings = settings.ingest.clone();
         Ok(Self {
@@ -106,12 +117,13 @@ impl Ingest {
             settings,
             limits: Arc::new(limits),
             schemas: Arc::new(schemas),
-            arriving: Shares::new(Size::of_bytes(MAX_ARRIVING_BYTES)),
-            answers: Shares::new(Size::of_bytes(MAX_ANSWER_BYTES)),
+            arriving,
+            answers,
             rates: Arc::new(rates),
             keeper,
             refused: Arc::new(Mutex::new(Some(waiting))),
             queue,
+            metrics,
         })
     }
 
@@ -125,8 +137,11 @@ impl Ingest {
             readiness.set_failing(READY_DATABASE, reason);
         };
         let partitions = migrate::wait(&self.database, trouble).await?;
-        let writers =
-            (0..self.settings.writers).map(|_| Writer::new(self.database.clone(), partitions));
+        let writer = |number| {
+            let writer = Writer::new(self.database.clone(), partitions);
+            Appender::new(writer, number, self.metrics.clone())
+        };
+        let writers = (0..self.settings.writers).map(writer);
         let queue = Queue::start(&self.settings, partitions, writers.collect())
             .context("cannot start the writers")?;
         if self.queue.set(queue).is_err() {
@@ -160,6 +175,7 @@ impl Ingest {
     fn check_room(&self, tenant: Option<&str>) -> Result<(), Problem> {
         match (tenant, self.queue.get()) {
             (Some(tenant_id), Some(queue)) if !queue.has_room(tenant_id) => {
+                self.metrics.unstored(&queue::Unstored::Full);
                 Err(http::unstored(&queue::Unstored::Full))
             }
             _ => Ok(()),
@@ -220,11 +236,13 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let options = HttpOptions::from_settings(&settings)?;
     let listener = shell::bind(&options)?;
     let readiness = Readiness::new(&[READY_DATABASE]);
-    let ingest = Ingest::new(&settings)?;
+    let metrics = Metrics::new()?;
+    let ingest = Ingest::new(&settings, &metrics)?;
     let serve = shell::serve(
         listener,
         options,
         readiness.clone(),
+        metrics,
         shutdown.clone(),
         ingest.configure(),
     );

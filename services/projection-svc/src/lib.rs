@@ -8,12 +8,16 @@ use aevon_schema::{Database, DatabaseOptions, StoreError, api_keys, migrate};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::metrics::Metrics;
 use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 mod http;
+mod metrics;
+
+use metrics::ProjectionMetrics;
 
 /// The condition of readiness that the database is.
 pub const READY_DATABASE: &str = "database";
@@ -30,6 +34,7 @@ pub struct Projection {
     budget: Duration,
     /// Empty until the database was reached: only it knows how many there are.
     partitions: Arc<OnceLock<i32>>,
+    metrics: ProjectionMetrics,
 }
 
 impl Projection {
@@ -37,7 +42,7 @@ impl Projection {
     ///
     /// # Errors
     /// Where a setting is wrong.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
         let budget = settings.projection.query_budget.get();
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
@@ -54,11 +59,13 @@ impl Projection {
                 Ok(key.map(|key| StoredKey::new(key.secret_hash, key.tenant_id, &key.scopes)))
             }
         });
+        metrics.register_all(database.metrics()?)?;
         Ok(Self {
             database,
             auth,
             budget,
             partitions: Arc::default(),
+            metrics: ProjectionMetrics::new(metrics)?,
         })
     }
 
@@ -108,11 +115,13 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let options = HttpOptions::from_settings(&settings)?;
     let listener = shell::bind(&options)?;
     let readiness = Readiness::new(&[READY_DATABASE]);
-    let projection = Projection::new(&settings)?;
+    let metrics = Metrics::new()?;
+    let projection = Projection::new(&settings, &metrics)?;
     let serve = shell::serve(
         listener,
         options,
         readiness.clone(),
+        metrics,
         shutdown.clone(),
         projection.configure(),
     );

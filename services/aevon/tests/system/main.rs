@@ -10,3 +10,4 @@ mod overload;
 mod rejected;
 mod schemas;
 mod support;
+mod telemetry;

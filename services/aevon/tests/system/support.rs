@@ -167,6 +167,20 @@ async fn read(response: reqwest::Response) -> Answer {
     }
 }
 
+/// Tells a service to stop and waits until it has: its exit code.
+pub(crate) async fn stop(service: &mut Service) -> Option<i32> {
+    let pid = i32::try_from(service.child.id()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let mut status = None;
+    eventually(DEADLINE, "the service stops", async || {
+        status = service.child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    status.and_then(|status| status.code())
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.child.kill();
