@@ -3,6 +3,7 @@
 //! Invariant: every connection carries its timeouts from the first statement on.
 //! Invariant: a connection on which something was begun and not ended is never used again.
 
+use crate::access::{self, Access, Unfit};
 use crate::error::{StoreError, with_causes};
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use diesel_async::pooled_connection::PoolableConnection;
@@ -46,7 +47,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// Questions to a silent peer.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// Between two questions whether Postgres answers.
+/// Between two questions whether Postgres lets a service work.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A pool of connections. Cheap to clone.
@@ -124,25 +125,27 @@ impl Database {
         open(&self.connector.options).await
     }
 
-    /// Whether Postgres answers.
+    /// Whether Postgres answers, and lets this service do its work.
     ///
     /// # Errors
     /// Why it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub async fn check(&self, access: &Access) -> Result<(), Unfit> {
         let mut connection = self.get().await?;
         let connection = &mut *connection;
         connection.begin_use();
-        let ping = connection.pg.batch_execute("SELECT 1");
-        let answer = tokio::time::timeout(CONNECT_TIMEOUT, ping).await;
-        answer.map_err(|_| StoreError::DeadlineExceeded("a ping"))??;
+        let checked = tokio::time::timeout(CONNECT_TIMEOUT, access::check(connection, access));
+        let late = |_| StoreError::DeadlineExceeded("asking Postgres");
+        checked.await.map_err(late)??;
+        // One that may not do the work is thrown away: the next may, after a failover.
         connection.end_use();
         Ok(())
     }
 
-    /// Asks again and again whether Postgres answers, and reports it. Never returns.
-    pub async fn watch(&self, report: impl Fn(Result<(), StoreError>)) {
+    /// Asks again and again whether Postgres lets this service do its work, and reports it. Never
+    /// returns.
+    pub async fn watch(&self, access: &Access, report: impl AsyncFn(Result<(), Unfit>)) {
         loop {
-            report(self.ping().await);
+            report(self.check(access).await).await;
             tokio::time::sleep(WATCH_INTERVAL).await;
         }
     }

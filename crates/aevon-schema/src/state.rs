@@ -4,6 +4,7 @@
 //! checkpoints, head, buckets, events. Works on a hot standby: no writes, no locks.
 //! Invariant: memory does not grow with the tail or the buckets: rows are folded as they arrive.
 
+use crate::access::Access;
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
@@ -26,6 +27,22 @@ use diesel::sql_types::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::{TryStream, TryStreamExt};
 use std::time::Duration;
+
+/// What reads need of the database.
+pub const ACCESS: Access = Access {
+    is_writing: false,
+    privileges: &[
+        ("partitions", "SELECT"),
+        ("principals", "SELECT"),
+        ("events", "SELECT"),
+        ("rules", "SELECT"),
+        ("answering_rules", "SELECT"),
+        ("series", "SELECT"),
+        ("pre_aggregates", "SELECT"),
+        ("sweep_checkpoints", "SELECT"),
+        ("api_keys", "SELECT"),
+    ],
+};
 
 /// Which rules to answer for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! committed head: what lies below is final.
 //! Retry safety: a sweep that fails anywhere leaves nothing behind.
 
+use crate::access::Access;
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::pre_aggregates::{self, Rows};
@@ -21,6 +22,29 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashSet;
 use std::time::Duration;
+
+/// What sweeps need of the database, and the switch of rules that have caught up.
+pub const ACCESS: Access = Access {
+    is_writing: true,
+    privileges: &[
+        ("partitions", "SELECT"),
+        ("events", "SELECT"),
+        ("rules", "SELECT"),
+        ("rules", "UPDATE"),
+        ("series", "SELECT"),
+        ("series", "INSERT"),
+        ("series_numbers", "USAGE"),
+        ("pre_aggregates", "SELECT"),
+        ("pre_aggregates", "INSERT"),
+        ("pre_aggregates", "UPDATE"),
+        ("sweep_checkpoints", "SELECT"),
+        ("sweep_checkpoints", "INSERT"),
+        ("sweep_checkpoints", "UPDATE"),
+        ("sweep_leases", "SELECT"),
+        // For the lock of a row.
+        ("sweep_leases", "UPDATE"),
+    ],
+};
 
 /// A partition where a rule is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 //! aggregators may run, and any of them may die at any moment.
 
 use aevon_core::rule::Rule;
-use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules, with_causes};
+use aevon_schema::access::Unfit;
+use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules, sweep, with_causes};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::metrics::Metrics;
@@ -128,13 +129,14 @@ impl Aggregator {
         driver::run(database, settings, schedule, metrics, shutdown).await;
     }
 
-    /// Keeps readiness true to the database. Never returns.
+    /// Keeps readiness true to the database: that it answers, and grants what is needed. Never
+    /// returns.
     pub async fn watch(&self, readiness: Readiness) {
-        let report = |answer: Result<(), StoreError>| match answer {
+        let report = async |answer: Result<(), Unfit>| match answer {
             Ok(()) => readiness.set_ready(READY_DATABASE),
             Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
         };
-        self.database.watch(report).await;
+        self.database.watch(&sweep::ACCESS, report).await;
     }
 }
 

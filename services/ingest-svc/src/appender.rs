@@ -1,6 +1,7 @@
-//! An appender: a writer whose groups are counted and traced.
+//! An appender: a writer whose groups are counted and traced, and whose outcomes are known.
 
 use crate::metrics::IngestMetrics;
+use crate::outcomes::Outcomes;
 use crate::queue::Job;
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
@@ -19,15 +20,22 @@ const MAX_LINKS: usize = 128;
 pub(crate) struct Appender {
     writer: Writer,
     metrics: IngestMetrics,
+    outcomes: Outcomes,
     is_connected: IntGauge,
 }
 
 impl Appender {
-    pub(crate) fn new(writer: Writer, number: usize, metrics: IngestMetrics) -> Self {
+    pub(crate) fn new(
+        writer: Writer,
+        number: usize,
+        metrics: IngestMetrics,
+        outcomes: Outcomes,
+    ) -> Self {
         Self {
             writer,
             is_connected: metrics.writer_connected(number),
             metrics,
+            outcomes,
         }
     }
 
@@ -44,6 +52,7 @@ impl Appender {
         let appended = self.writer.append(group).instrument(span).await;
         self.metrics
             .appended(group.len(), &appended, begun.elapsed());
+        self.outcomes.record(appended.is_ok());
         self.is_connected.set(self.writer.is_connected().into());
         appended.inspect_err(|error| {
             tracing::warn!(

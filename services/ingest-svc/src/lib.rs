@@ -8,7 +8,8 @@ use actix_web::web;
 use aevon_core::event::Limits;
 use aevon_core::schema::Schemas;
 use aevon_core::time::Timestamp;
-use aevon_schema::append::Writer;
+use aevon_schema::access::Unfit;
+use aevon_schema::append::{self, Writer};
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
@@ -25,6 +26,7 @@ mod appender;
 mod http;
 mod lane;
 mod metrics;
+mod outcomes;
 mod queue;
 mod rate;
 mod rejected;
@@ -34,6 +36,7 @@ mod writer;
 
 use appender::Appender;
 use metrics::IngestMetrics;
+use outcomes::Outcomes;
 use queue::Queue;
 use rate::RateLimits;
 use rejected::{Bounds, Keeper, Waiting};
@@ -71,6 +74,7 @@ pub struct Ingest {
     /// Empty until the database was reached: only it knows how many partitions there are.
     queue: Arc<OnceLock<Queue>>,
     metrics: IngestMetrics,
+    outcomes: Outcomes,
 }
 
 impl Ingest {
@@ -124,10 +128,12 @@ impl Ingest {
             refused: Arc::new(Mutex::new(Some(waiting))),
             queue,
             metrics,
+            outcomes: Outcomes::default(),
         })
     }
 
-    /// Reaches the database, checks its schema and starts the writers.
+    /// Reaches the database, checks its schema and starts the writers; [`Self::watch`] says then
+    /// whether it is ready.
     ///
     /// # Errors
     /// Where the database was reached and its schema is not the one that this program knows.
@@ -139,7 +145,7 @@ impl Ingest {
         let partitions = migrate::wait(&self.database, trouble).await?;
         let writer = |number| {
             let writer = Writer::new(self.database.clone(), partitions);
-            Appender::new(writer, number, self.metrics.clone())
+            Appender::new(writer, number, self.metrics.clone(), self.outcomes.clone())
         };
         let writers = (0..self.settings.writers).map(writer);
         let queue = Queue::start(&self.settings, partitions, writers.collect())
@@ -159,7 +165,6 @@ impl Ingest {
             };
             tokio::spawn(rejected::run(self.database.clone(), waiting, bounds));
         }
-        readiness.set_ready(READY_DATABASE);
         Ok(())
     }
 
@@ -182,13 +187,21 @@ impl Ingest {
         }
     }
 
-    /// Keeps readiness true to the database. Never returns.
+    /// Keeps readiness true to the database: that it answers, that it grants what is needed, and
+    /// that appends succeed. Never returns.
     pub async fn watch(&self, readiness: Readiness) {
-        let report = |answer: Result<(), aevon_schema::StoreError>| match answer {
-            Ok(()) => readiness.set_ready(READY_DATABASE),
-            Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
+        let report = async |answer: Result<(), Unfit>| {
+            let partitions = self.queue.get().map_or(0, Queue::partitions);
+            let reason = match answer {
+                Err(unfit) => Some(unfit.to_string()),
+                Ok(()) => self.outcomes.trouble(&self.database, partitions).await,
+            };
+            match reason {
+                None => readiness.set_ready(READY_DATABASE),
+                Some(reason) => readiness.set_failing(READY_DATABASE, reason),
+            }
         };
-        self.database.watch(report).await;
+        self.database.watch(&append::ACCESS, report).await;
     }
 
     /// Adds the routes.

@@ -127,6 +127,11 @@ impl Queue {
         self.shares.level()
     }
 
+    /// Partitions of the log.
+    pub(crate) fn partitions(&self) -> i32 {
+        self.partitions
+    }
+
     /// Whether a tenant could put anything into the queue.
     pub(crate) fn has_room(&self, tenant_id: &str) -> bool {
         self.shares.has_room(tenant_id)

@@ -4,7 +4,8 @@
 //! Invariant: an answer may be refused (a budget, a bound); it is never another one.
 
 use actix_web::web;
-use aevon_schema::{Database, DatabaseOptions, StoreError, api_keys, migrate};
+use aevon_schema::access::Unfit;
+use aevon_schema::{Database, DatabaseOptions, api_keys, migrate, state};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
@@ -69,7 +70,7 @@ impl Projection {
         })
     }
 
-    /// Reaches the database and checks its schema.
+    /// Reaches the database and checks its schema; [`Self::watch`] says then whether it is ready.
     ///
     /// # Errors
     /// Where the database was reached and its schema is not the one that this program knows.
@@ -80,17 +81,17 @@ impl Projection {
         };
         let partitions = migrate::wait(&self.database, trouble).await?;
         self.partitions.get_or_init(|| partitions);
-        readiness.set_ready(READY_DATABASE);
         Ok(())
     }
 
-    /// Keeps readiness true to the database. Never returns.
+    /// Keeps readiness true to the database: that it answers, and grants what is needed. Never
+    /// returns.
     pub async fn watch(&self, readiness: Readiness) {
-        let report = |answer: Result<(), StoreError>| match answer {
+        let report = async |answer: Result<(), Unfit>| match answer {
             Ok(()) => readiness.set_ready(READY_DATABASE),
             Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
         };
-        self.database.watch(report).await;
+        self.database.watch(&state::ACCESS, report).await;
     }
 
     /// Adds the routes.

@@ -11,3 +11,4 @@ mod rejected;
 mod schemas;
 mod support;
 mod telemetry;
+mod trouble;
