@@ -33,7 +33,8 @@ async fn every_service_counts_what_it_does() {
     ];
     let ingest = Service::start("ingest-svc", db.url(), &[]).await;
     let aggregator = Service::start("aggregator-svc", db.url(), &every_10_ms).await;
-    let projection = Service::start("projection-svc", db.url(), &[]).await;
+    let three = [("AEVON_DATABASE__MAX_CONNECTIONS", "3")];
+    let projection = Service::start("projection-svc", db.url(), &three).await;
 
     let mixed = array(&[
         event("p", "a", r#"{"n":1}"#),
@@ -63,7 +64,6 @@ async fn every_service_counts_what_it_does() {
             r#"aevon_http_requests_total{method="POST",route="/v1/events",status="207"}"#,
             1.0,
         ),
-        (r#"aevon_database_connections_max{pool="ingest-svc"}"#, 2.0),
     ] {
         assert_eq!(value(&ingest, series).await, expected, "{series}");
     }
@@ -100,6 +100,10 @@ async fn every_service_counts_what_it_does() {
         ("aevon_projection_read_rules_sum", 1.0),
         ("aevon_projection_read_buckets_sum", 1.0),
         ("aevon_projection_read_raw_events_sum", 0.0),
+        (
+            r#"aevon_database_connections_max{pool="projection-svc"}"#,
+            3.0,
+        ),
     ] {
         assert_eq!(value(&projection, series).await, expected, "{series}");
     }
