@@ -29,8 +29,8 @@ lint: cargo
 docs: cargo
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-reference: cargo ## write docs/settings.md anew
-	@$(CARGO) run -q -p aevon -- settings > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+reference: cargo ## write docs/settings.md and docs/metrics.md anew
+	@for page in settings metrics; do $(CARGO) run -q -p aevon -- $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; done
 
 build: cargo ## build the release programs
 	@$(CARGO) build --release --workspace --bins

@@ -7,6 +7,7 @@
 //! never before: a number that was rolled back would send one tenant's events to another.
 //! Retry safety: everything may be sent again; what was stored is then a duplicate.
 
+use crate::access::Access;
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
@@ -22,7 +23,29 @@ use rustc_hash::FxHashMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+mod rehearsal;
 mod unreadable;
+
+pub use rehearsal::rehearse;
+
+/// What appends need of the database, and what goes with them: keys, and what was refused.
+pub const ACCESS: Access = Access {
+    is_writing: true,
+    privileges: &[
+        ("partitions", "SELECT"),
+        // For the lock of a row.
+        ("partitions", "UPDATE"),
+        ("principals", "SELECT"),
+        ("principals", "INSERT"),
+        ("principal_numbers", "USAGE"),
+        ("events", "SELECT"),
+        ("events", "INSERT"),
+        ("api_keys", "SELECT"),
+        ("rejected_events", "SELECT"),
+        ("rejected_events", "INSERT"),
+        ("rejected_events", "DELETE"),
+    ],
+};
 
 /// Principals whose numbers a writer keeps: about 30 MB of identifiers of 60 bytes.
 const CACHED_PRINCIPALS: NonZeroUsize = NonZeroUsize::new(200_000).expect("not zero");
@@ -38,6 +61,16 @@ pub enum AppendError {
     /// The commit was sent and its outcome is not known.
     #[error("whether it was stored is unknown")]
     Unknown(#[source] StoreError),
+}
+
+impl AppendError {
+    /// Which kind of trouble, in a word, for counting.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotStored(error) => error.kind(),
+            Self::Unknown(_) => "unknown",
+        }
+    }
 }
 
 /// Appends groups over a connection of its own.
@@ -80,6 +113,11 @@ impl Writer {
     /// How many principals' numbers it keeps.
     pub fn cached_principals(&self) -> usize {
         self.numbers.len()
+    }
+
+    /// Whether it has a connection: that of its last append, unless that failed.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
     }
 
     /// The partition of an event.
@@ -173,10 +211,11 @@ impl Writer {
         let unreadable = unreadable::find(&connection.pg, group)
             .await
             .map_err(AppendError::NotStored)?;
-        self.connection = Some(connection);
         if unreadable.is_empty() {
+            // Nor is this session good for anything: it may be one of a server that takes no writes.
             return Err(AppendError::NotStored(StoreError::Refused(error)));
         }
+        self.connection = Some(connection);
         tracing::warn!(
             events = unreadable.len(),
             "Postgres can't read events; they are refused"

@@ -3,14 +3,20 @@
 //! Invariant: every connection carries its timeouts from the first statement on.
 //! Invariant: a connection on which something was begun and not ended is never used again.
 
+use crate::access::{self, Access, Unfit};
 use crate::error::{StoreError, with_causes};
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use prometheus::core::Collector;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+
+mod metrics;
+
+use metrics::PoolMetrics;
 
 /// How to reach Postgres, and how long anything there may take.
 #[derive(Clone, Debug)]
@@ -41,7 +47,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// Questions to a silent peer.
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// Between two questions whether Postgres answers.
+/// Between two questions whether Postgres lets a service work.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A pool of connections. Cheap to clone.
@@ -49,6 +55,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Database {
     pool: Pool<Manager>,
     connector: Arc<Connector>,
+    metrics: PoolMetrics,
 }
 
 impl Database {
@@ -63,6 +70,8 @@ impl Database {
             .parse::<tokio_postgres::Config>()
             .map_err(|error| StoreError::InvalidUrl(with_causes(&error)))?;
         let max = options.max_connections;
+        let metrics = PoolMetrics::new(options.application_name)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let connector = Arc::new(Connector {
             options,
             runtime: Handle::current(),
@@ -74,7 +83,20 @@ impl Database {
             .create_timeout(Some(CONNECT_TIMEOUT))
             .build()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { pool, connector })
+        Ok(Self {
+            pool,
+            connector,
+            metrics,
+        })
+    }
+
+    /// What is counted of the pool, under the name of its application.
+    ///
+    /// # Errors
+    /// Never in practice: where a name is none.
+    pub fn metrics(&self) -> Result<Vec<Box<dyn Collector>>, prometheus::Error> {
+        let name = self.connector.options.application_name;
+        self.metrics.collectors(&self.pool, name)
     }
 
     /// A connection of the pool.
@@ -82,13 +104,17 @@ impl Database {
     /// # Errors
     /// [`StoreError::Unavailable`] where none can be had in time.
     pub async fn get(&self) -> Result<Object<Manager>, StoreError> {
-        self.pool.get().await.map_err(|error| match error {
+        let begun = Instant::now();
+        let connection = self.pool.get().await.map_err(|error| match error {
             managed::PoolError::Backend(error) => error,
             managed::PoolError::Timeout(managed::TimeoutType::Wait) => {
                 StoreError::DeadlineExceeded("waiting for a free connection")
             }
             other => StoreError::Unavailable(other.to_string()),
-        })
+        });
+        let seconds = begun.elapsed().as_secs_f64();
+        self.metrics.wait_seconds.observe(seconds);
+        connection.inspect_err(|error| self.metrics.failed(error))
     }
 
     /// A connection of one's own, outside the pool, driven by the runtime that calls this.
@@ -99,25 +125,27 @@ impl Database {
         open(&self.connector.options).await
     }
 
-    /// Whether Postgres answers.
+    /// Whether Postgres answers, and lets this service do its work.
     ///
     /// # Errors
     /// Why it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub async fn check(&self, access: &Access) -> Result<(), Unfit> {
         let mut connection = self.get().await?;
         let connection = &mut *connection;
         connection.begin_use();
-        let ping = connection.pg.batch_execute("SELECT 1");
-        let answer = tokio::time::timeout(CONNECT_TIMEOUT, ping).await;
-        answer.map_err(|_| StoreError::DeadlineExceeded("a ping"))??;
+        let checked = tokio::time::timeout(CONNECT_TIMEOUT, access::check(connection, access));
+        let late = |_| StoreError::DeadlineExceeded("asking Postgres");
+        checked.await.map_err(late)??;
+        // One that may not do the work is thrown away: the next may, after a failover.
         connection.end_use();
         Ok(())
     }
 
-    /// Asks again and again whether Postgres answers, and reports it. Never returns.
-    pub async fn watch(&self, report: impl Fn(Result<(), StoreError>)) {
+    /// Asks again and again whether Postgres lets this service do its work, and reports it. Never
+    /// returns.
+    pub async fn watch(&self, access: &Access, report: impl AsyncFn(Result<(), Unfit>)) {
         loop {
-            report(self.ping().await);
+            report(self.check(access).await).await;
             tokio::time::sleep(WATCH_INTERVAL).await;
         }
     }

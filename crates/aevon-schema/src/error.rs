@@ -20,6 +20,19 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+impl StoreError {
+    /// Which kind of trouble, in a word, for counting.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl(_) => "invalid_url",
+            Self::Unavailable(_) => "unavailable",
+            Self::DeadlineExceeded(_) => "deadline",
+            Self::Refused(_) => "refused",
+            Self::Corrupt(_) => "inconsistent",
+        }
+    }
+}
+
 /// An error with its causes, for a log: what Postgres itself said stands in a cause.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());

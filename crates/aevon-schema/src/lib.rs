@@ -5,6 +5,7 @@
 //! Invariant: buckets and the checkpoint that licenses them commit together, see [`sweep`].
 //! Invariant: an answer comes from one snapshot, see [`state`].
 
+pub mod access;
 pub mod api_keys;
 pub mod append;
 pub mod database;

@@ -26,6 +26,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Building, Self::Active, Self::Retired];
+
     /// Its name in the table and in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +39,7 @@ impl Status {
     }
 
     fn parse(text: &str) -> Result<Self, StoreError> {
-        [Self::Building, Self::Active, Self::Retired]
+        Self::ALL
             .into_iter()
             .find(|status| status.as_str() == text)
             .ok_or_else(|| StoreError::Corrupt(format!("a rule has the status {text}")))
@@ -235,6 +238,20 @@ pub async fn any_building(connection: &mut Connection) -> Result<bool, StoreErro
     Ok(diesel::select(diesel::dsl::exists(building))
         .get_result(&mut connection.pg)
         .await?)
+}
+
+/// How many versions there are of each status that any has.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn count(connection: &mut Connection) -> Result<Vec<(Status, i64)>, StoreError> {
+    let counted: Vec<(String, i64)> = rules::table
+        .group_by(rules::status)
+        .select((rules::status, diesel::dsl::count_star()))
+        .load(&mut connection.pg)
+        .await?;
+    let read = |(status, count): (String, i64)| Ok((Status::parse(&status)?, count));
+    counted.into_iter().map(read).collect()
 }
 
 type ListRow = (Integer, Text, Integer, Text, Jsonb, Text, BigInt, Double);

@@ -4,6 +4,7 @@
 //! checkpoints, head, buckets, events. Works on a hot standby: no writes, no locks.
 //! Invariant: memory does not grow with the tail or the buckets: rows are folded as they arrive.
 
+use crate::access::Access;
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
@@ -26,6 +27,22 @@ use diesel::sql_types::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::{TryStream, TryStreamExt};
 use std::time::Duration;
+
+/// What reads need of the database.
+pub const ACCESS: Access = Access {
+    is_writing: false,
+    privileges: &[
+        ("partitions", "SELECT"),
+        ("principals", "SELECT"),
+        ("events", "SELECT"),
+        ("rules", "SELECT"),
+        ("answering_rules", "SELECT"),
+        ("series", "SELECT"),
+        ("pre_aggregates", "SELECT"),
+        ("sweep_checkpoints", "SELECT"),
+        ("api_keys", "SELECT"),
+    ],
+};
 
 /// Which rules to answer for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +92,10 @@ pub struct State {
     pub staleness_seconds: f64,
     /// By name and version.
     pub states: Vec<RuleState>,
+    /// Bucket rows that were read for it.
+    pub buckets: u64,
+    /// Events that were read for it from the log.
+    pub raw_events: u64,
 }
 
 /// Why there is no answer.
@@ -193,9 +214,9 @@ impl Snapshot<'_> {
             })
             .collect();
         let buckets = buckets.answer().await.map_err(StoreError::from)?;
-        add_buckets(&mut answers, &chosen, buckets).await?;
+        let buckets = add_buckets(&mut answers, &chosen, buckets).await?;
         let raw = raw.answer().await.map_err(StoreError::from)?;
-        add_events(&mut answers, raw).await?;
+        let raw_events = add_events(&mut answers, raw).await?;
         commit.answer().await.map_err(StoreError::from)?;
         check_selection(&self.query.selection, &chosen)?;
         let values: Vec<Vec<Value>> = answers
@@ -219,6 +240,8 @@ impl Snapshot<'_> {
             data_through,
             staleness_seconds,
             states: chosen.into_iter().zip(values).map(state).collect(),
+            buckets,
+            raw_events,
         })
     }
 
@@ -323,13 +346,15 @@ impl Snapshot<'_> {
 }
 
 /// Takes buckets in, each into the answer of its rule. The checkpoint is the licence: buckets of a
-/// rule that has none in this snapshot don't count.
+/// rule that has none in this snapshot don't count. Says how many rows there were.
 async fn add_buckets(
     answers: &mut [Answer<'_>],
     chosen: &[Chosen],
     mut buckets: impl Rows<BucketRow>,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
+    let mut count = 0;
     while let Some(row) = buckets.try_next().await? {
+        count += 1;
         let (rule_no, window_start, value, event_count, skipped_count) = row;
         let mut licensed = answers.iter_mut().zip(chosen);
         let is_its = |(_, c): &(_, &Chosen)| c.rule_no == rule_no && c.checkpoint.is_some();
@@ -342,21 +367,23 @@ async fn add_buckets(
             answer.add_bucket(from_pg(window_start), &partial);
         }
     }
-    Ok(())
+    Ok(count)
 }
 
-/// Takes events in; each answer takes what is its.
+/// Takes events in; each answer takes what is its. Says how many there were.
 async fn add_events(
     answers: &mut [Answer<'_>],
     mut events: impl Rows<RawRow>,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
+    let mut count = 0;
     while let Some(row) = events.try_next().await? {
+        count += 1;
         let (seq, occurred_at, event_type, JsonString(data)) = row;
         for answer in answers.iter_mut() {
             answer.add_event(seq, from_pg(occurred_at), &event_type, &data);
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Rows as they arrive.

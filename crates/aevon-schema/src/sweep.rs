@@ -5,6 +5,7 @@
 //! committed head: what lies below is final.
 //! Retry safety: a sweep that fails anywhere leaves nothing behind.
 
+use crate::access::Access;
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::pre_aggregates::{self, Rows};
@@ -16,10 +17,34 @@ use aevon_core::fold::{Deltas, LogEvent, SliceFold};
 use aevon_core::rule::Rule;
 use aevon_core::time::Grain;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Double, Integer, Jsonb, Text, Timestamptz};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashSet;
+use std::time::Duration;
+
+/// What sweeps need of the database, and the switch of rules that have caught up.
+pub const ACCESS: Access = Access {
+    is_writing: true,
+    privileges: &[
+        ("partitions", "SELECT"),
+        ("events", "SELECT"),
+        ("rules", "SELECT"),
+        ("rules", "UPDATE"),
+        ("series", "SELECT"),
+        ("series", "INSERT"),
+        ("series_numbers", "USAGE"),
+        ("pre_aggregates", "SELECT"),
+        ("pre_aggregates", "INSERT"),
+        ("pre_aggregates", "UPDATE"),
+        ("sweep_checkpoints", "SELECT"),
+        ("sweep_checkpoints", "INSERT"),
+        ("sweep_checkpoints", "UPDATE"),
+        ("sweep_leases", "SELECT"),
+        // For the lock of a row.
+        ("sweep_leases", "UPDATE"),
+    ],
+};
 
 /// A partition where a rule is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +55,15 @@ pub struct Backlog {
     pub checkpoint: i64,
     /// The newest seq.
     pub head: i64,
+    /// How long ago the first event after the checkpoint came in.
+    pub age: Duration,
+}
+
+impl Backlog {
+    /// How many events that rule is behind.
+    pub const fn events(&self) -> i64 {
+        self.head - self.checkpoint
+    }
 }
 
 /// What a sweep did.
@@ -43,6 +77,8 @@ pub struct Swept {
     pub to: i64,
     /// Bucket rows written, of all grains.
     pub rows: usize,
+    /// Events without a usable number, once for each rule that would have counted them.
+    pub skipped: i64,
 }
 
 /// Which rules a sweep moves where they don't all stand at one checkpoint. Taking turns, neither a
@@ -61,13 +97,16 @@ pub enum Turn {
 /// [`StoreError`].
 pub async fn backlogs(connection: &mut Connection) -> Result<Vec<Backlog>, StoreError> {
     let query = diesel::sql_query(include_str!("sql/sweep_backlogs.sql"));
-    let rows: Vec<(i32, i64, i64)> = Statement::<_, (Integer, BigInt, BigInt)>::new(query)
-        .load(&mut connection.pg)
-        .await?;
-    let backlog = |(partition, checkpoint, head)| Backlog {
+    let rows: Vec<(i32, i64, i64, f64)> =
+        Statement::<_, (Integer, BigInt, BigInt, Double)>::new(query)
+            .load(&mut connection.pg)
+            .await?;
+    let backlog = |(partition, checkpoint, head, age)| Backlog {
         partition,
         checkpoint,
         head,
+        // Stamps may run ahead of the clock for a moment.
+        age: Duration::try_from_secs_f64(age).unwrap_or_default(),
     };
     Ok(rows.into_iter().map(backlog).collect())
 }
@@ -120,6 +159,7 @@ pub struct Folded<'c> {
 pub struct Written<'c> {
     sweep: Sweep<'c>,
     rows: usize,
+    skipped: i64,
 }
 
 type StandingRow = (Integer, Integer, Jsonb, BigInt, BigInt);
@@ -223,7 +263,10 @@ impl<'c> Folded<'c> {
         let pg = &sweep.connection.pg;
         let mut touched = series::Touched::default();
         let mut seen = FxHashSet::default();
-        for (key, _) in &grains[0].1 {
+        let mut skipped = 0;
+        // Every event is in one minute.
+        for (key, delta) in &grains[0].1 {
+            skipped += delta.partial.skipped_count;
             let member = &sweep.members[key.rule];
             if seen.insert((key.principal_no, member.rule_no)) {
                 touched.push(key.principal_no, member.rule_no, member.generation);
@@ -261,7 +304,11 @@ impl<'c> Folded<'c> {
                 sweep.partition, sweep.from
             )));
         }
-        Ok(Written { sweep, rows })
+        Ok(Written {
+            sweep,
+            rows,
+            skipped,
+        })
     }
 }
 
@@ -285,6 +332,7 @@ impl Written<'_> {
             from,
             to,
             rows: self.rows,
+            skipped: self.skipped,
         })
     }
 }

@@ -13,15 +13,20 @@ use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::health::{self, Readiness};
+use crate::metrics::{self, Metrics};
 use crate::problem::{Code, Problem};
 use crate::settings::{Settings, SettingsError};
 use crate::shutdown::Shutdown;
 
 mod convert;
+mod measure;
 mod outermost;
 mod request_id;
 
 pub use request_id::request_id;
+
+use measure::{HttpMetrics, Route};
+use outermost::Outermost;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -82,7 +87,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves what `configure` adds, `/healthz` and `/readyz`, until the shutdown is triggered and
+/// Serves what `configure` adds, `/healthz`, `/readyz` and `/metrics`, until the shutdown is triggered and
 /// the requests in flight are answered or the grace is over. Needs a tokio runtime.
 ///
 /// # Errors
@@ -91,6 +96,7 @@ pub async fn serve(
     listener: TcpListener,
     options: HttpOptions,
     readiness: Readiness,
+    metrics: Metrics,
     shutdown: Shutdown,
     configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> anyhow::Result<()> {
@@ -98,9 +104,11 @@ pub async fn serve(
         .local_addr()
         .context("cannot read the address of the listener")?;
     let stop = shutdown.clone();
+    let counted = HttpMetrics::new(&metrics)?;
     let app = move || {
         App::new()
-            .wrap(outermost::Outermost)
+            .wrap(Outermost(counted.clone()))
+            .app_data(web::Data::new(metrics.clone()))
             .app_data(web::Data::new(readiness.clone()))
             .app_data(web::Data::new(stop.clone()))
             .service(
@@ -109,6 +117,7 @@ pub async fn serve(
                     .head(health::healthz),
             )
             .service(resource("/readyz").get(health::readyz).head(health::readyz))
+            .service(resource("/metrics").get(metrics::get))
             .configure(configure.clone())
             .default_service(web::to(not_found))
     };
@@ -139,12 +148,20 @@ pub async fn serve(
     }
 }
 
+/// Makes what [`serve`] counts, for whoever only wants to know what there is.
+///
+/// # Errors
+/// As [`Metrics::new`].
+pub fn register_metrics(metrics: &Metrics) -> anyhow::Result<()> {
+    HttpMetrics::new(metrics).map(|_| ())
+}
+
 /// A resource whose paths answer other methods than its routes' with the problem
-/// `method-not-allowed` and an `allow` header.
+/// `method-not-allowed` and an `allow` header, and whose requests are counted under its pattern.
 #[must_use]
 pub fn resource(path: &str) -> Resource {
     // actix answers 405 with `allow` and without a body; the outermost layer fills it in.
-    web::resource(path)
+    web::resource(path).app_data(Route::new(path))
 }
 
 async fn not_found() -> Result<actix_web::HttpResponse, Problem> {

@@ -3,17 +3,19 @@
 //! Invariant: spans leave on the batch thread through the blocking client; the async one has no
 //! reactor there and loses them without a word.
 //! Invariant: without a collector the span of a request costs nothing at level info.
+//! Invariant: no payload is logged, nor a key, whatever `log.level` says.
 
 use std::time::Duration;
 
 use anyhow::Context;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
+use tracing::{Level, Metadata, Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -22,6 +24,9 @@ use crate::settings::{LogFormat, LogSettings, TelemetrySettings};
 
 /// The target of the span that every request has; it is a debug span, and collected always.
 pub(crate) const REQUEST: &str = "aevon::request";
+/// The target of the spans of what is done for requests: an append, a sweep, a read. They are
+/// debug spans, and collected always.
+pub const WORK: &str = "aevon::work";
 
 /// How long the last spans may take to leave.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
@@ -64,7 +69,7 @@ pub fn init(
     };
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     tracing_subscriber::registry()
-        .with(lines(log.format).with_filter(filter))
+        .with(lines(log.format).with_filter(filter.and(filter_fn(is_discreet))))
         .with(provider.as_ref().map(|provider| {
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("aevon"))
@@ -102,10 +107,26 @@ fn directives(level: &str) -> String {
     }
 }
 
-/// What a collector is sent: our info and the span of each request, nothing of the exporter.
+/// False for what holds payloads: the client of Postgres writes down the parameters of statements.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || !metadata.target().starts_with("tokio_postgres")
+}
+
+/// What a collector is sent: our info and our spans, nothing of the exporter.
 fn collected(metadata: &Metadata<'_>) -> bool {
-    metadata.target() == REQUEST
+    [REQUEST, WORK].contains(&metadata.target())
         || (*metadata.level() <= Level::INFO && !metadata.target().starts_with("opentelemetry"))
+}
+
+/// Links two spans, each to the other: work that is done for several requests at once is a child
+/// of none of them. Nothing unless both are collected.
+pub fn link(one: &Span, other: &Span) {
+    if one.is_disabled() || other.is_disabled() {
+        return;
+    }
+    let context = |span: &Span| span.context().span().span_context().clone();
+    one.add_link(context(other));
+    other.add_link(context(one));
 }
 
 fn provider(program: &str, endpoint: &str) -> anyhow::Result<SdkTracerProvider> {

@@ -1,4 +1,4 @@
-//! The server from outside: ids, problems, health, draining. Requests are written by hand, so
+//! The server from outside: ids, problems, health, metrics, draining. Requests are written by hand, so
 //! that nothing between the test and the wire can smooth them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use aevon_service::{HttpOptions, Readiness, Shutdown, http};
+use aevon_service::{HttpOptions, Metrics, Readiness, Shutdown, http};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,6 +68,7 @@ fn served(grace: Duration) -> Served {
         listener,
         options,
         readiness.clone(),
+        Metrics::new().unwrap(),
         shutdown.clone(),
         routes,
     );
@@ -231,6 +232,54 @@ async fn health_says_what_is_wrong() {
         (answer.status, answer.body.as_str()),
         (200, r#"{"status":"ready"}"#)
     );
+    served.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_route_and_never_by_path() {
+    let served = served(Duration::from_millis(300));
+    for path in ["/number/7", "/number/8", "/number/x", "/secret/9", "/panic"] {
+        served.get(path).await;
+    }
+    served.ask("BREW /limit", "", "").await;
+    let slow = served.open("GET /slow/60000", "", "").await;
+    let metrics = served.get("/metrics").await;
+    assert_eq!(
+        metrics.header("content-type"),
+        Some("text/plain; version=0.0.4")
+    );
+    let count = |line: &str| {
+        let found = metrics.body.lines().find_map(|one| one.strip_prefix(line));
+        found.map(str::trim).unwrap_or("absent")
+    };
+    let requests = |route: &str, method: &str, status: u16| {
+        let series = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
+        count(&format!("aevon_http_requests_total{{{series}}}"))
+    };
+    assert_eq!(requests("/number/{n}", "GET", 200), "2", "{}", metrics.body);
+    assert_eq!(requests("/number/{n}", "GET", 404), "1");
+    assert_eq!(requests("none", "GET", 404), "1");
+    assert_eq!(requests("none", "GET", 500), "1");
+    assert_eq!(requests("/limit", "other", 405), "1");
+    let seconds = "aevon_http_request_duration_seconds_count{method=\"GET\",route=\"/number/{n}\"}";
+    assert_eq!(count(seconds), "3");
+    assert_eq!(
+        count("aevon_http_requests_in_flight"),
+        "2",
+        "the slow and this"
+    );
+    assert_eq!(count("aevon_http_requests_abandoned_total"), "0");
+    assert!(!metrics.body.contains("secret") && !metrics.body.contains("BREW"));
+    // A reset tells the server that nobody waits; a plain close may be that of one direction.
+    socket2::SockRef::from(&slow)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(slow);
+    let end = Instant::now() + Duration::from_secs(10);
+    let abandoned = "aevon_http_requests_abandoned_total 1";
+    while !served.get("/metrics").await.body.contains(abandoned) {
+        assert!(Instant::now() < end, "it was not noticed");
+    }
     served.stop().await.unwrap();
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use aevon_service::settings::{LogSettings, TelemetrySettings};
-use aevon_service::{HttpOptions, Readiness, Shutdown, http, telemetry};
+use aevon_service::{HttpOptions, Metrics, Readiness, Shutdown, http, telemetry};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -93,6 +93,7 @@ fn the_span_of_a_request_reaches_the_collector_under_the_callers_trace() {
         listener,
         options,
         Readiness::new(&[]),
+        Metrics::new().unwrap(),
         shutdown.clone(),
         |config| {
             config.service(

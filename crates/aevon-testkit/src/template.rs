@@ -47,7 +47,10 @@ pub async fn prepare(url: &str) -> Result<()> {
 }
 
 /// A connection, whose driver runs as a task until the client is dropped.
-pub(crate) async fn connect(url: &str) -> Result<Client> {
+///
+/// # Errors
+/// The server does not answer.
+pub async fn connect(url: &str) -> Result<Client> {
     let (client, driver) = tokio_postgres::connect(url, NoTls)
         .await
         .with_context(|| format!("no answer at {url}"))?;

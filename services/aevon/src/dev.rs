@@ -4,6 +4,7 @@ use aevon_postgres::{Server, ServerOptions};
 use aevon_schema::migrate;
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::metrics::Metrics;
 use aevon_service::settings::{AuthMode, LogFormat, Secret, Settings};
 use aevon_service::shutdown::Shutdown;
 use aggregator_svc::{Aggregator, READY_DATABASE, READY_RULES};
@@ -129,9 +130,10 @@ async fn serve(
     with_sample: bool,
 ) -> anyhow::Result<()> {
     let readiness = Readiness::new(&[READY_DATABASE, READY_RULES]);
-    let ingest = Ingest::new(settings)?;
-    let projection = Projection::new(settings)?;
-    let aggregator = Aggregator::new(settings)?;
+    let metrics = Metrics::new()?;
+    let ingest = Ingest::new(settings, &metrics)?;
+    let projection = Projection::new(settings, &metrics)?;
+    let aggregator = Aggregator::new(settings, &metrics)?;
     let routes = (ingest.configure(), projection.configure());
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         routes.0(config);
@@ -142,6 +144,7 @@ async fn serve(
         listener,
         options,
         readiness.clone(),
+        metrics,
         shutdown.clone(),
         configure,
     );

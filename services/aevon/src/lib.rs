@@ -21,6 +21,7 @@ use std::time::Duration;
 
 mod dev;
 mod key;
+mod metrics;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Prints every setting with its default, as a document
     Settings,
+    /// Prints every metric of every service, as a document
+    Metrics,
     /// Runs the whole system here: Postgres, the three services, sample rules and data
     Dev(dev::DevArgs),
 }
@@ -101,6 +104,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             } => apply_rules(&settings, &dir).await,
             Command::Key { command } => key::run(&settings, command).await,
             Command::Dev(args) => dev::run(settings, args).await,
+            Command::Metrics => {
+                print!("{}", metrics::reference()?);
+                Ok(())
+            }
             Command::Settings => {
                 print!("{}", markdown_reference());
                 Ok(())

@@ -1,14 +1,18 @@
 //! The loop around the sweep: when to begin, how far to go, what to do when it fails.
 
+use crate::metrics::AggregatorMetrics;
 use crate::schedule::Schedule;
 use aevon_schema::sweep::{self, Backlog, Turn};
 use aevon_schema::{Connection, Database, StoreError, rules, with_causes};
 use aevon_service::settings::AggregationSettings;
 use aevon_service::shutdown::Shutdown;
+use aevon_service::telemetry;
 use jiff::{Timestamp, tz::TimeZone};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 /// Between two looks at how long the backlog is.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -22,13 +26,15 @@ pub(crate) async fn run(
     database: &Database,
     settings: &AggregationSettings,
     schedule: &Schedule,
+    metrics: &AggregatorMetrics,
     shutdown: &Shutdown,
 ) {
     let mut connection: Option<Connection> = None;
     while !shutdown.is_triggered() {
-        match turn(database, &mut connection, settings, shutdown).await {
-            Ok(()) => wait(database, settings, schedule, shutdown).await,
+        match turn(database, &mut connection, settings, metrics, shutdown).await {
+            Ok(()) => wait(database, settings, schedule, metrics, shutdown).await,
             Err(error) => {
+                metrics.failed(error.kind());
                 tracing::warn!(error = with_causes(&error), "a sweep failed");
                 // Whatever was open on it is undone when it is closed.
                 connection = None;
@@ -45,13 +51,14 @@ async fn wait(
     database: &Database,
     settings: &AggregationSettings,
     schedule: &Schedule,
+    metrics: &AggregatorMetrics,
     shutdown: &Shutdown,
 ) {
     let next = Instant::now() + schedule.wait(&Timestamp::now().to_zoned(TimeZone::UTC));
     let too_long = async {
         loop {
             sleep(BACKLOG_INTERVAL).await;
-            if is_backlog_over(database, settings.max_backlog).await {
+            if is_backlog_over(database, settings.max_backlog, metrics).await {
                 return;
             }
         }
@@ -63,12 +70,15 @@ async fn wait(
     }
 }
 
-async fn is_backlog_over(database: &Database, max: i64) -> bool {
+async fn is_backlog_over(database: &Database, max: i64, metrics: &AggregatorMetrics) -> bool {
     let Ok(mut connection) = database.get().await else {
         return false;
     };
     match sweep::backlogs(&mut connection).await {
-        Ok(backlogs) => backlogs.iter().map(|b| b.head - b.checkpoint).sum::<i64>() > max,
+        Ok(backlogs) => {
+            metrics.set_backlogs(&backlogs);
+            backlogs.iter().map(Backlog::events).sum::<i64>() > max
+        }
         Err(_) => false,
     }
 }
@@ -78,13 +88,14 @@ async fn turn(
     database: &Database,
     connection: &mut Option<Connection>,
     settings: &AggregationSettings,
+    metrics: &AggregatorMetrics,
     shutdown: &Shutdown,
 ) -> Result<(), StoreError> {
     let connection = match connection {
         Some(connection) => connection,
         None => connection.insert(database.connect().await?),
     };
-    let mut backlogs = within("looking for backlogs", sweep::backlogs(connection)).await?;
+    let mut backlogs = look(connection, metrics).await?;
     let goals: BTreeMap<i32, i64> = backlogs.iter().map(|b| (b.partition, b.head)).collect();
     let mut next = Turn::Front;
     while !backlogs.is_empty() && !shutdown.is_triggered() {
@@ -94,11 +105,7 @@ async fn turn(
                 return Ok(());
             }
             let slice = settings.slice_events;
-            let sweep = sweep::sweep_once(connection, backlog.partition, slice, next);
-            if let Some(done) = within("a sweep", sweep).await? {
-                tracing::debug!(?done, "swept");
-                swept = true;
-            }
+            swept |= sweep_slice(connection, backlog.partition, slice, next, metrics).await?;
         }
         activate(connection, settings.slice_events).await?;
         if !swept {
@@ -115,10 +122,53 @@ async fn turn(
                 .get(&b.partition)
                 .is_some_and(|goal| b.checkpoint < *goal)
         };
-        backlogs = within("looking for backlogs", sweep::backlogs(connection)).await?;
+        backlogs = look(connection, metrics).await?;
         backlogs.retain(is_short);
     }
-    activate(connection, settings.slice_events).await
+    activate(connection, settings.slice_events).await?;
+    metrics.set_rules(&within("counting the rules", rules::count(connection)).await?);
+    if backlogs.is_empty() {
+        metrics.caught_up(SystemTime::now());
+    }
+    Ok(())
+}
+
+async fn look(
+    connection: &mut Connection,
+    metrics: &AggregatorMetrics,
+) -> Result<Vec<Backlog>, StoreError> {
+    let backlogs = within("looking for backlogs", sweep::backlogs(connection)).await?;
+    metrics.set_backlogs(&backlogs);
+    Ok(backlogs)
+}
+
+/// Sweeps one slice; false where there was nothing to do.
+async fn sweep_slice(
+    connection: &mut Connection,
+    partition: i32,
+    slice: i64,
+    turn: Turn,
+    metrics: &AggregatorMetrics,
+) -> Result<bool, StoreError> {
+    let span = tracing::debug_span!(
+        target: telemetry::WORK,
+        "sweep",
+        partition,
+        from = Empty,
+        to = Empty,
+        rows = Empty,
+    );
+    let begun = Instant::now();
+    let sweep = sweep::sweep_once(connection, partition, slice, turn);
+    let swept = within("a sweep", sweep).instrument(span.clone()).await?;
+    if let Some(swept) = &swept {
+        span.record("from", swept.from);
+        span.record("to", swept.to);
+        span.record("rows", swept.rows);
+        tracing::debug!(?swept, "swept");
+        metrics.swept(swept, begun.elapsed());
+    }
+    Ok(swept.is_some())
 }
 
 /// Gives a step up that takes too long, whatever became of the server.

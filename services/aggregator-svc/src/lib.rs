@@ -4,17 +4,21 @@
 //! aggregators may run, and any of them may die at any moment.
 
 use aevon_core::rule::Rule;
-use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules, with_causes};
+use aevon_schema::access::Unfit;
+use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules, sweep, with_causes};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::metrics::Metrics;
 use aevon_service::settings::{AggregationSettings, Settings};
 use aevon_service::shutdown::Shutdown;
 use std::time::Duration;
 
 mod driver;
+mod metrics;
 pub mod rule_files;
 mod schedule;
 
+use metrics::AggregatorMetrics;
 use schedule::Schedule;
 
 /// The condition of readiness that the database is.
@@ -30,6 +34,7 @@ pub struct Aggregator {
     database: Database,
     settings: AggregationSettings,
     schedule: Schedule,
+    metrics: AggregatorMetrics,
     /// The set to apply at the start; `None` where that is turned off.
     set: Option<Vec<Rule>>,
 }
@@ -58,7 +63,7 @@ impl Aggregator {
     ///
     /// # Errors
     /// Where a setting or a rule file is wrong; the error names every fault.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
         let aggregation = settings.aggregation.clone();
         let (schedule, set) = read(&aggregation)?;
         let database = Database::new(DatabaseOptions {
@@ -67,10 +72,12 @@ impl Aggregator {
             application_name: "aggregator-svc",
             statement_timeout: STATEMENT_TIMEOUT,
         })?;
+        metrics.register_all(database.metrics()?)?;
         Ok(Self {
             database,
             settings: aggregation,
             schedule,
+            metrics: AggregatorMetrics::new(metrics)?,
             set,
         })
     }
@@ -84,7 +91,8 @@ impl Aggregator {
             tracing::warn!(reason, "the database is away; trying again");
             readiness.set_failing(READY_DATABASE, reason);
         };
-        migrate::wait(&self.database, trouble).await?;
+        let partitions = migrate::wait(&self.database, trouble).await?;
+        self.metrics.set_partitions(partitions);
         readiness.set_ready(READY_DATABASE);
         while let Err(error) = self.apply().await {
             tracing::warn!(error = with_causes(&error), "rules are not applied yet");
@@ -111,16 +119,24 @@ impl Aggregator {
 
     /// Sweeps until the shutdown; ends between two slices.
     pub async fn sweep(&self, shutdown: &Shutdown) {
-        driver::run(&self.database, &self.settings, &self.schedule, shutdown).await;
+        let Self {
+            database,
+            settings,
+            schedule,
+            metrics,
+            ..
+        } = self;
+        driver::run(database, settings, schedule, metrics, shutdown).await;
     }
 
-    /// Keeps readiness true to the database. Never returns.
+    /// Keeps readiness true to the database: that it answers, and grants what is needed. Never
+    /// returns.
     pub async fn watch(&self, readiness: Readiness) {
-        let report = |answer: Result<(), StoreError>| match answer {
+        let report = async |answer: Result<(), Unfit>| match answer {
             Ok(()) => readiness.set_ready(READY_DATABASE),
             Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
         };
-        self.database.watch(report).await;
+        self.database.watch(&sweep::ACCESS, report).await;
     }
 }
 
@@ -129,7 +145,8 @@ impl Aggregator {
 /// # Errors
 /// Where it can't start, or the database's schema is missing or unknown.
 pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
-    let aggregator = Aggregator::new(&settings)?;
+    let metrics = Metrics::new()?;
+    let aggregator = Aggregator::new(&settings, &metrics)?;
     let options = HttpOptions::from_settings(&settings)?;
     let listener = shell::bind(&options)?;
     // Health is all that is asked of it.
@@ -142,6 +159,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         listener,
         options,
         readiness.clone(),
+        metrics,
         shutdown.clone(),
         |_| {},
     );

@@ -1,6 +1,6 @@
 //! The routes, one file each, and what they share.
 
-mod answer;
+pub(crate) mod answer;
 mod body;
 pub(crate) mod events;
 mod format;

@@ -90,7 +90,10 @@ impl Waiting {
             let Some(jobs) = self.flows.get_mut(&flow) else {
                 continue;
             };
-            while let Some(job) = jobs.pop_front_if(|job| job.events.len() <= allowed) {
+            while let Some(next) = jobs.front().map(|job| job.events.len())
+                && next <= allowed
+                && let Some(job) = jobs.pop_front()
+            {
                 allowed -= job.events.len();
                 events += job.events.len();
                 bytes += job.room.size().bytes;
@@ -143,6 +146,7 @@ pub(crate) mod tests {
             events: vec![(0, event); events],
             reply,
             room: room.unwrap(),
+            span: tracing::Span::none(),
         };
         (job, answer)
     }

@@ -8,11 +8,13 @@ use actix_web::web;
 use aevon_core::event::Limits;
 use aevon_core::schema::Schemas;
 use aevon_core::time::Timestamp;
-use aevon_schema::append::Writer;
+use aevon_schema::access::Unfit;
+use aevon_schema::append::{self, Writer};
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::metrics::Metrics;
 use aevon_service::problem::Problem;
 use aevon_service::settings::{IngestSettings, Settings};
 use aevon_service::shutdown::Shutdown;
@@ -20,8 +22,11 @@ use anyhow::Context;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+mod appender;
 mod http;
 mod lane;
+mod metrics;
+mod outcomes;
 mod queue;
 mod rate;
 mod rejected;
@@ -29,6 +34,9 @@ pub mod schema_files;
 mod shares;
 mod writer;
 
+use appender::Appender;
+use metrics::IngestMetrics;
+use outcomes::Outcomes;
 use queue::Queue;
 use rate::RateLimits;
 use rejected::{Bounds, Keeper, Waiting};
@@ -65,6 +73,8 @@ pub struct Ingest {
     refused: Arc<Mutex<Option<Waiting>>>,
     /// Empty until the database was reached: only it knows how many partitions there are.
     queue: Arc<OnceLock<Queue>>,
+    metrics: IngestMetrics,
+    outcomes: Outcomes,
 }
 
 impl Ingest {
@@ -72,7 +82,7 @@ impl Ingest {
     ///
     /// # Errors
     /// Where a setting is wrong.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
             // Writers have connections of their own; the pool is for keys, for what was refused, and
@@ -96,8 +106,13 @@ impl Ingest {
             ..Limits::default()
         };
         let schemas = schema_files::load(settings.schema.path.as_deref())?;
+        metrics.register_all(database.metrics()?)?;
         let queue = Arc::new(OnceLock::new());
-        let (keeper, waiting) = Keeper::new();
+        let arriving = Shares::new(Size::of_bytes(MAX_ARRIVING_BYTES));
+        let answers = Shares::new(Size::of_bytes(MAX_ANSWER_BYTES));
+        metrics::register_levels(metrics, &queue, &arriving, &answers)?;
+        let metrics = IngestMetrics::new(metrics)?;
+        let (keeper, waiting) = Keeper::new(metrics.unkept());
         let rates = RateLimits::new(&settings.ingest);
         let settings = settings.ingest.clone();
         Ok(Self {
@@ -106,16 +121,19 @@ impl Ingest {
             settings,
             limits: Arc::new(limits),
             schemas: Arc::new(schemas),
-            arriving: Shares::new(Size::of_bytes(MAX_ARRIVING_BYTES)),
-            answers: Shares::new(Size::of_bytes(MAX_ANSWER_BYTES)),
+            arriving,
+            answers,
             rates: Arc::new(rates),
             keeper,
             refused: Arc::new(Mutex::new(Some(waiting))),
             queue,
+            metrics,
+            outcomes: Outcomes::default(),
         })
     }
 
-    /// Reaches the database, checks its schema and starts the writers.
+    /// Reaches the database, checks its schema and starts the writers; [`Self::watch`] says then
+    /// whether it is ready.
     ///
     /// # Errors
     /// Where the database was reached and its schema is not the one that this program knows.
@@ -125,8 +143,11 @@ impl Ingest {
             readiness.set_failing(READY_DATABASE, reason);
         };
         let partitions = migrate::wait(&self.database, trouble).await?;
-        let writers =
-            (0..self.settings.writers).map(|_| Writer::new(self.database.clone(), partitions));
+        let writer = |number| {
+            let writer = Writer::new(self.database.clone(), partitions);
+            Appender::new(writer, number, self.metrics.clone(), self.outcomes.clone())
+        };
+        let writers = (0..self.settings.writers).map(writer);
         let queue = Queue::start(&self.settings, partitions, writers.collect())
             .context("cannot start the writers")?;
         if self.queue.set(queue).is_err() {
@@ -144,7 +165,6 @@ impl Ingest {
             };
             tokio::spawn(rejected::run(self.database.clone(), waiting, bounds));
         }
-        readiness.set_ready(READY_DATABASE);
         Ok(())
     }
 
@@ -160,19 +180,28 @@ impl Ingest {
     fn check_room(&self, tenant: Option<&str>) -> Result<(), Problem> {
         match (tenant, self.queue.get()) {
             (Some(tenant_id), Some(queue)) if !queue.has_room(tenant_id) => {
+                self.metrics.unstored(&queue::Unstored::Full);
                 Err(http::unstored(&queue::Unstored::Full))
             }
             _ => Ok(()),
         }
     }
 
-    /// Keeps readiness true to the database. Never returns.
+    /// Keeps readiness true to the database: that it answers, that it grants what is needed, and
+    /// that appends succeed. Never returns.
     pub async fn watch(&self, readiness: Readiness) {
-        let report = |answer: Result<(), aevon_schema::StoreError>| match answer {
-            Ok(()) => readiness.set_ready(READY_DATABASE),
-            Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
+        let report = async |answer: Result<(), Unfit>| {
+            let partitions = self.queue.get().map_or(0, Queue::partitions);
+            let reason = match answer {
+                Err(unfit) => Some(unfit.to_string()),
+                Ok(()) => self.outcomes.trouble(&self.database, partitions).await,
+            };
+            match reason {
+                None => readiness.set_ready(READY_DATABASE),
+                Some(reason) => readiness.set_failing(READY_DATABASE, reason),
+            }
         };
-        self.database.watch(report).await;
+        self.database.watch(&append::ACCESS, report).await;
     }
 
     /// Adds the routes.
@@ -220,11 +249,13 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let options = HttpOptions::from_settings(&settings)?;
     let listener = shell::bind(&options)?;
     let readiness = Readiness::new(&[READY_DATABASE]);
-    let ingest = Ingest::new(&settings)?;
+    let metrics = Metrics::new()?;
+    let ingest = Ingest::new(&settings, &metrics)?;
     let serve = shell::serve(
         listener,
         options,
         readiness.clone(),
+        metrics,
         shutdown.clone(),
         ingest.configure(),
     );

@@ -6,17 +6,19 @@
 //! see [`crate::lane`]; so the events of a principal are decided in the order in which they were
 //! queued.
 
+use crate::appender::Appender;
 use crate::lane::Lane;
 use crate::shares::{Flow, Share, Shares, Size};
 use crate::writer;
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
 use aevon_core::identity::partition_of;
-use aevon_schema::append::{AppendError, Writer};
+use aevon_schema::append::AppendError;
 use aevon_service::settings::IngestSettings;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 /// Why events were not stored, or whether they were is unknown.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -54,6 +56,8 @@ pub(crate) struct Job {
     pub(crate) reply: oneshot::Sender<Answer>,
     /// What it takes of the queue's bounds; given back when the job is dropped.
     pub(crate) room: Share,
+    /// The span of the request.
+    pub(crate) span: Span,
 }
 
 /// The queue of a process. Cheap to clone.
@@ -88,7 +92,7 @@ impl Queue {
     pub(crate) fn start(
         settings: &IngestSettings,
         partitions: i32,
-        writers: Vec<Writer>,
+        writers: Vec<Appender>,
     ) -> std::io::Result<Self> {
         let per_commit = match settings.partitions_per_commit {
             0 => usize::MAX,
@@ -116,6 +120,16 @@ impl Queue {
             shares: Shares::new(bound),
             timeout: settings.request_timeout.get(),
         })
+    }
+
+    /// What waits to be written or is being written, and the bound of it.
+    pub(crate) fn level(&self) -> (Size, Size) {
+        self.shares.level()
+    }
+
+    /// Partitions of the log.
+    pub(crate) fn partitions(&self) -> i32 {
+        self.partitions
     }
 
     /// Whether a tenant could put anything into the queue.
@@ -169,6 +183,7 @@ impl Queue {
                 events: part.events,
                 reply,
                 room: room.split(part.size),
+                span: Span::current(),
             };
             if !lane.push(job) {
                 return Err(Unstored::Stopping);

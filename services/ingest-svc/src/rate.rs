@@ -45,7 +45,8 @@ impl RateLimits {
         let Some(tenants) = &self.tenants else {
             return Ok(());
         };
-        if self.bodies.fetch_add(1, Ordering::Relaxed) % TIDY_INTERVAL == 0 {
+        let before = self.bodies.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(TIDY_INTERVAL) {
             tenants.retain_recent();
         }
         let mut counts: FxHashMap<&String, u32> = FxHashMap::default();

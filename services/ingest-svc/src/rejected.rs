@@ -9,10 +9,11 @@ use aevon_core::event::native;
 use aevon_core::time::Timestamp;
 use aevon_schema::rejected_events::{self, Rejected};
 use aevon_schema::{Database, StoreError, with_causes};
+use aevon_service::metrics::IntCounter;
 use aevon_service::problem::{Problem, ProblemItem};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -122,7 +123,7 @@ impl Circumstances<'_> {
 pub(crate) struct Keeper {
     sender: mpsc::Sender<Message>,
     waiting_bytes: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
+    dropped: IntCounter,
 }
 
 /// What the task is told.
@@ -151,24 +152,19 @@ impl Drop for Batch {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     receiver: mpsc::Receiver<Message>,
-    dropped: Arc<AtomicU64>,
+    dropped: IntCounter,
 }
 
 impl Keeper {
-    pub(crate) fn new() -> (Self, Waiting) {
+    /// `dropped` counts the refusals that are not kept for want of room.
+    pub(crate) fn new(dropped: IntCounter) -> (Self, Waiting) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         let keeper = Self {
             sender,
             waiting_bytes: Arc::default(),
-            dropped: Arc::default(),
+            dropped: dropped.clone(),
         };
-        let dropped = Arc::clone(&keeper.dropped);
         (keeper, Waiting { receiver, dropped })
-    }
-
-    /// How many refusals were not kept for want of room, since the start.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Keeps the items that were refused.
@@ -254,7 +250,7 @@ impl Keeper {
         };
         if before + bytes > MAX_WAITING_BYTES || self.sender.try_send(Message::Keep(batch)).is_err()
         {
-            self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            self.dropped.inc_by(count as u64);
         }
     }
 }
@@ -294,7 +290,7 @@ pub(crate) async fn run(database: Database, mut waiting: Waiting, bounds: Bounds
     }
 }
 
-async fn take(database: &Database, dropped: &AtomicU64, group: Vec<Message>) {
+async fn take(database: &Database, dropped: &IntCounter, group: Vec<Message>) {
     let (mut batches, mut flushes) = (Vec::new(), Vec::new());
     for message in group {
         match message {
@@ -307,7 +303,7 @@ async fn take(database: &Database, dropped: &AtomicU64, group: Vec<Message>) {
         .map(|batch| std::mem::take(&mut batch.list));
     let list: Vec<Rejected> = lists.flatten().collect();
     if !list.is_empty() && !write(database, &list).await {
-        dropped.fetch_add(list.len() as u64, Ordering::Relaxed);
+        dropped.inc_by(list.len() as u64);
     }
     for written in flushes {
         // Whoever asked may have given up.

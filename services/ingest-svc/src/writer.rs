@@ -2,12 +2,12 @@
 //!
 //! Ordering: no artificial delay. While a commit is under way the next group gathers by itself.
 
+use crate::appender::Appender;
 use crate::lane::Lane;
 use crate::queue::{Decided, Job, Unstored};
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
-use aevon_schema::append::{AppendError, Writer};
-use aevon_schema::with_causes;
+use aevon_schema::append::AppendError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ const GROUP_EVENTS: usize = 1_000;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// Runs until the lane is closed and empty.
-pub(crate) async fn run(mut writer: Writer, lane: &Lane, per_commit: usize) {
+pub(crate) async fn run(mut writer: Appender, lane: &Lane, per_commit: usize) {
     while let Some(jobs) = lane.group(GROUP_EVENTS, GROUP_BYTES).await {
         store(&mut writer, jobs, per_commit).await;
     }
 }
 
-async fn store(writer: &mut Writer, jobs: Vec<Job>, per_commit: usize) {
+async fn store(writer: &mut Appender, jobs: Vec<Job>, per_commit: usize) {
     let events: Vec<&(i32, NewEvent)> = jobs.iter().flat_map(|job| &job.events).collect();
     let mut verdicts: Vec<Outcome> = Vec::new();
     verdicts.resize_with(events.len(), || None);
@@ -39,18 +39,13 @@ async fn store(writer: &mut Writer, jobs: Vec<Job>, per_commit: usize) {
             .filter(is_in)
             .map(|(index, event)| (index, &event.1))
             .unzip();
-        match writer.append(&group).await {
+        match writer.append(&group, &jobs).await {
             Ok(decided) => {
                 for (index, verdict) in indexes.into_iter().zip(decided) {
                     verdicts[index] = Some(Ok(verdict));
                 }
             }
             Err(error) => {
-                tracing::warn!(
-                    events = group.len(),
-                    error = with_causes(&error),
-                    "a group was not acknowledged"
-                );
                 let error = Arc::new(error);
                 for index in indexes {
                     verdicts[index] = Some(Err(Arc::clone(&error)));

@@ -4,16 +4,21 @@
 //! Invariant: an answer may be refused (a budget, a bound); it is never another one.
 
 use actix_web::web;
-use aevon_schema::{Database, DatabaseOptions, StoreError, api_keys, migrate};
+use aevon_schema::access::Unfit;
+use aevon_schema::{Database, DatabaseOptions, api_keys, migrate, state};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::metrics::Metrics;
 use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 mod http;
+mod metrics;
+
+use metrics::ProjectionMetrics;
 
 /// The condition of readiness that the database is.
 pub const READY_DATABASE: &str = "database";
@@ -30,6 +35,7 @@ pub struct Projection {
     budget: Duration,
     /// Empty until the database was reached: only it knows how many there are.
     partitions: Arc<OnceLock<i32>>,
+    metrics: ProjectionMetrics,
 }
 
 impl Projection {
@@ -37,7 +43,7 @@ impl Projection {
     ///
     /// # Errors
     /// Where a setting is wrong.
-    pub fn new(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
         let budget = settings.projection.query_budget.get();
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
@@ -54,15 +60,17 @@ impl Projection {
                 Ok(key.map(|key| StoredKey::new(key.secret_hash, key.tenant_id, &key.scopes)))
             }
         });
+        metrics.register_all(database.metrics()?)?;
         Ok(Self {
             database,
             auth,
             budget,
             partitions: Arc::default(),
+            metrics: ProjectionMetrics::new(metrics)?,
         })
     }
 
-    /// Reaches the database and checks its schema.
+    /// Reaches the database and checks its schema; [`Self::watch`] says then whether it is ready.
     ///
     /// # Errors
     /// Where the database was reached and its schema is not the one that this program knows.
@@ -73,17 +81,17 @@ impl Projection {
         };
         let partitions = migrate::wait(&self.database, trouble).await?;
         self.partitions.get_or_init(|| partitions);
-        readiness.set_ready(READY_DATABASE);
         Ok(())
     }
 
-    /// Keeps readiness true to the database. Never returns.
+    /// Keeps readiness true to the database: that it answers, and grants what is needed. Never
+    /// returns.
     pub async fn watch(&self, readiness: Readiness) {
-        let report = |answer: Result<(), StoreError>| match answer {
+        let report = async |answer: Result<(), Unfit>| match answer {
             Ok(()) => readiness.set_ready(READY_DATABASE),
             Err(error) => readiness.set_failing(READY_DATABASE, error.to_string()),
         };
-        self.database.watch(report).await;
+        self.database.watch(&state::ACCESS, report).await;
     }
 
     /// Adds the routes.
@@ -108,11 +116,13 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let options = HttpOptions::from_settings(&settings)?;
     let listener = shell::bind(&options)?;
     let readiness = Readiness::new(&[READY_DATABASE]);
-    let projection = Projection::new(&settings)?;
+    let metrics = Metrics::new()?;
+    let projection = Projection::new(&settings, &metrics)?;
     let serve = shell::serve(
         listener,
         options,
         readiness.clone(),
+        metrics,
         shutdown.clone(),
         projection.configure(),
     );

@@ -1,19 +1,21 @@
 //! The layer around every route: request id, span, problems for errors that are none yet, a
-//! problem for a panic, and one line of the log for every 5xx.
+//! problem for a panic, its metrics, and one line of the log for every 5xx.
 //!
-//! Invariant: without a collector and at level info a request costs nothing here but its id.
+//! Invariant: without a collector and at level info a request costs nothing here but its id and
+//! what [`super::measure`] says.
 
 use std::future::{Future, Ready, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderValue};
-use actix_web::{Error, HttpRequest, ResponseError};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{Error, ResponseError};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -22,12 +24,13 @@ use tracing::Span;
 use tracing::field::{Empty, display};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::measure::{HttpMetrics, InFlight, Route};
 use super::{convert, request_id};
 use crate::problem::{Code, Problem};
 use crate::telemetry::REQUEST;
 
 /// Makes the layer for each worker.
-pub(super) struct Outermost;
+pub(super) struct Outermost(pub(super) HttpMetrics);
 
 impl<S, B> Transform<S, ServiceRequest> for Outermost
 where
@@ -41,13 +44,19 @@ where
     type Future = Ready<Result<Layer<S>, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(Layer { inner }))
+        ready(Ok(Layer {
+            inner,
+            metrics: Rc::new(self.0.clone()),
+            no_route: Rc::new(Route::none()),
+        }))
     }
 }
 
 /// The layer around the routes of one worker.
 pub(super) struct Layer<S> {
     inner: S,
+    metrics: Rc<HttpMetrics>,
+    no_route: Rc<Route>,
 }
 
 impl<S, B> Service<ServiceRequest> for Layer<S>
@@ -62,6 +71,7 @@ where
     actix_web::dev::forward_ready!(inner);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let in_flight = InFlight::new(&self.metrics, request.method());
         let id = request_id::of(request.headers());
         if request.headers().get(request_id::HEADER) != Some(&id) {
             request.headers_mut().insert(request_id::HEADER, id.clone());
@@ -71,7 +81,15 @@ where
             let _entered = span.enter();
             self.inner.call(request)
         };
-        Answer { answer, span, id }
+        Answer {
+            answer,
+            ended: Ended {
+                span,
+                id,
+                in_flight,
+                no_route: Rc::clone(&self.no_route),
+            },
+        }
     }
 }
 
@@ -113,9 +131,16 @@ pin_project! {
     pub(super) struct Answer<F> {
         #[pin]
         answer: F,
-        span: Span,
-        id: HeaderValue,
+        ended: Ended,
     }
+}
+
+/// What is done once there is an answer.
+struct Ended {
+    span: Span,
+    id: HeaderValue,
+    in_flight: InFlight,
+    no_route: Rc<Route>,
 }
 
 impl<F, B> Future for Answer<F>
@@ -127,7 +152,8 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _entered = this.span.enter();
+        let ended = this.ended;
+        let _entered = ended.span.enter();
         let answer = this.answer;
         // What a panic left half done belongs to this request and is dropped with it.
         let polled = catch_unwind(AssertUnwindSafe(|| answer.poll(context)));
@@ -135,39 +161,51 @@ where
             Ok(polled) => ready!(polled),
             Err(_) => Err(Problem::new(Code::Internal, "a handler panicked").into()),
         };
-        Poll::Ready(finish(result, this.id, this.span))
+        Poll::Ready(ended.finish(result))
     }
 }
 
-fn finish<B: MessageBody>(
-    result: Result<ServiceResponse<B>, Error>,
-    id: &HeaderValue,
-    span: &Span,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    match result {
-        Ok(response) => {
-            name(span, response.request());
-            log(response.status(), response.response().error(), id, span);
-            let mut response = match convert::instead_of(response.response()) {
-                Some(problem) => replaced(response, &problem),
-                None => response.map_into_left_body(),
-            };
-            response
-                .headers_mut()
-                .insert(request_id::HEADER, id.clone());
-            Ok(response)
-        }
-        // The request is gone, but the server can still answer with a response.
-        Err(error) => {
-            let mut response = match convert::of_error(&error) {
-                Some(problem) => problem.error_response(),
-                None => error.error_response(),
-            };
-            log(response.status(), Some(&error), id, span);
-            response
-                .headers_mut()
-                .insert(request_id::HEADER, id.clone());
-            Err(InternalError::from_response(error, response).into())
+impl Ended {
+    fn finish<B: MessageBody>(
+        &self,
+        result: Result<ServiceResponse<B>, Error>,
+    ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+        let Self {
+            span,
+            id,
+            in_flight,
+            no_route,
+        } = self;
+        match result {
+            Ok(response) => {
+                log(response.status(), response.response().error(), id, span);
+                let mut response = match convert::instead_of(response.response()) {
+                    Some(problem) => replaced(response, &problem),
+                    None => response.map_into_left_body(),
+                };
+                let route = Route::of(response.request());
+                if let Some(route) = route {
+                    name(span, response.request().method(), route.pattern());
+                }
+                in_flight.answered(route.unwrap_or(no_route), response.status());
+                response
+                    .headers_mut()
+                    .insert(request_id::HEADER, id.clone());
+                Ok(response)
+            }
+            // The request is gone, but the server can still answer with a response.
+            Err(error) => {
+                let mut response = match convert::of_error(&error) {
+                    Some(problem) => problem.error_response(),
+                    None => error.error_response(),
+                };
+                log(response.status(), Some(&error), id, span);
+                in_flight.answered(no_route, response.status());
+                response
+                    .headers_mut()
+                    .insert(request_id::HEADER, id.clone());
+                Err(InternalError::from_response(error, response).into())
+            }
         }
     }
 }
@@ -188,19 +226,15 @@ fn replaced<B: MessageBody>(
 }
 
 /// Names the span by its route, not by its path: paths are without bound.
-fn name(span: &Span, request: &HttpRequest) {
+fn name(span: &Span, method: &Method, route: &str) {
     if span.is_disabled() {
         return;
     }
-    if let Some(route) = request.match_pattern() {
-        span.record("route", route.as_str());
-        let context = span.context();
-        if context.span().is_recording() {
-            // The field `otel.name` is read only when a span begins; the route is known now.
-            context
-                .span()
-                .update_name(format!("{} {route}", request.method()));
-        }
+    span.record("route", route);
+    let context = span.context();
+    if context.span().is_recording() {
+        // The field `otel.name` is read only when a span begins; the route is known now.
+        context.span().update_name(format!("{method} {route}"));
     }
 }
 

@@ -10,3 +10,5 @@ mod overload;
 mod rejected;
 mod schemas;
 mod support;
+mod telemetry;
+mod trouble;

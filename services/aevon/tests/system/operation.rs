@@ -1,6 +1,6 @@
 //! What an operator meets: migrations, wrong settings, a database that is away, kill -9.
 
-use crate::support::{DEADLINE, Service, command, event, finish, rules, text};
+use crate::support::{DEADLINE, Service, command, event, finish, rules, stop, text};
 use aevon_testkit::{Proxy, TestDatabase, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,20 +175,6 @@ async fn a_service_that_is_told_to_stop_stops_cleanly() {
     let db = TestDatabase::create().await;
     for name in ["ingest-svc", "projection-svc"] {
         let mut service = Service::start(name, db.url(), &[]).await;
-        let id = service.child.id().to_string();
-        assert!(
-            std::process::Command::new("kill")
-                .arg(&id)
-                .status()
-                .unwrap()
-                .success()
-        );
-        let mut status = None;
-        eventually(DEADLINE, "it stops", async || {
-            status = service.child.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        assert_eq!(status.and_then(|status| status.code()), Some(0), "{name}");
+        assert_eq!(stop(&mut service).await, Some(0), "{name}");
     }
 }

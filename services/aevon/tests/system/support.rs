@@ -47,6 +47,12 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 /// A running service. Killed when dropped.
 pub(crate) struct Service {
     pub(crate) child: Child,
+    target: Target,
+}
+
+/// Where a service is asked.
+#[derive(Clone)]
+pub(crate) struct Target {
     base: String,
     client: Client,
 }
@@ -84,11 +90,9 @@ impl Service {
             .stderr(log);
         let child = command.spawn().unwrap();
         let client = Client::builder().timeout(DEADLINE).build().unwrap();
-        Self {
-            child,
-            base: format!("http://127.0.0.1:{port}"),
-            client,
-        }
+        let base = format!("http://127.0.0.1:{port}");
+        let target = Target { base, client };
+        Self { child, target }
     }
 
     /// Starts a service and waits until it is ready.
@@ -105,6 +109,21 @@ impl Service {
         assert!(told.unwrap().success());
     }
 
+    /// For asking while the service is being stopped.
+    pub(crate) fn target(&self) -> Target {
+        self.target.clone()
+    }
+}
+
+impl std::ops::Deref for Service {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.target
+    }
+}
+
+impl Target {
     pub(crate) async fn ready(&self) {
         eventually(DEADLINE, "the service is ready", async || {
             self.try_get("/readyz")
@@ -121,7 +140,7 @@ impl Service {
             .send()
             .await
             .ok()?;
-        Some(read(sent).await)
+        read(sent).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -138,6 +157,13 @@ impl Service {
         .await
     }
 
+    /// Posts events; none where the service did not answer.
+    pub(crate) async fn try_post(&self, body: String) -> Option<Answer> {
+        let request = self.client.post(format!("{}/v1/events", self.base));
+        let request = request.header("content-type", "application/json");
+        read(request.body(body).send().await.ok()?).await
+    }
+
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -152,19 +178,32 @@ impl Service {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        read(request.send().await.unwrap()).await
+        read(request.send().await.unwrap()).await.unwrap()
     }
 }
 
-async fn read(response: reqwest::Response) -> Answer {
+/// The whole of an answer; none where it broke off.
+async fn read(response: reqwest::Response) -> Option<Answer> {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = response.text().await.unwrap();
+    let body = response.text().await.ok()?;
     let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-    Answer {
+    Some(Answer {
         status,
         headers,
         body,
-    }
+    })
+}
+
+/// Tells a service to stop and waits until it has: its exit code.
+pub(crate) async fn stop(service: &mut Service) -> Option<i32> {
+    service.terminate();
+    let mut status = None;
+    eventually(DEADLINE, "the service stops", async || {
+        status = service.child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    status.and_then(|status| status.code())
 }
 
 impl Drop for Service {

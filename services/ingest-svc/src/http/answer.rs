@@ -29,12 +29,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Item {
     /// Its id, where it could be read.
     id: Option<String>,
-    outcome: Outcome,
+    pub(crate) outcome: Outcome,
 }
 
 /// What became of an item.
 #[derive(Debug)]
-enum Outcome {
+pub(crate) enum Outcome {
     /// Stored now.
     Accepted(Position, Timestamp),
     /// Stored before.
@@ -46,7 +46,8 @@ enum Outcome {
 /// Why an item was not stored, and what may be kept of it.
 #[derive(Debug)]
 pub(crate) struct Rejection {
-    code: Code,
+    /// Of the whole.
+    pub(crate) code: Code,
     faults: Vec<Fault>,
     /// Whose it is, where that could be read; may be taken.
     pub(crate) tenant_id: Option<String>,

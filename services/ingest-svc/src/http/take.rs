@@ -67,6 +67,7 @@ pub(super) async fn take(
             // What is said about each is held in memory until the caller has read it.
             let mut share = ingest.answers.nothing(flow(caller.tenant()));
             if !share.grow(Size::of_bytes(answer_bytes(&events))) {
+                ingest.metrics.unstored(&Unstored::Full);
                 return Err(answer::unstored(&Unstored::Full));
             }
             let mut items = store(ingest, events).await?;
@@ -147,14 +148,18 @@ async fn store(ingest: &Ingest, events: Vec<Read>) -> Result<Vec<Item>, Problem>
         ingest.rates.check(&readable)?;
         let queue = ingest.queue.get().ok_or_else(answer::not_ready)?;
         let stored = queue.store(readable).await;
-        stored.map_err(|error| answer::unstored(&error))?
+        stored
+            .inspect_err(|error| ingest.metrics.unstored(error))
+            .map_err(|error| answer::unstored(&error))?
     };
     let mut decided = ids
         .into_iter()
         .zip(decided)
         .map(|(id, decided)| Item::decided(id, decided));
-    Ok(items
+    let items = items
         .into_iter()
-        .filter_map(|item| item.or_else(|| decided.next()))
+        .filter_map(|item| item.or_else(|| decided.next()));
+    Ok(items
+        .inspect(|item| ingest.metrics.decided(&item.outcome))
         .collect())
 }

@@ -12,7 +12,10 @@ use aevon_core::time::Timestamp;
 use aevon_schema::state::{self, RuleState, Selection, State, StateError, StateQuery};
 use aevon_service::auth::Scope;
 use aevon_service::problem::{Code, Problem};
+use aevon_service::telemetry;
 use serde::{Serialize, Serializer};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 /// The principal stands in the path.
 pub(crate) async fn get(
@@ -70,9 +73,13 @@ async fn answer(
     };
     parameters.finish()?;
     let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
-    let state = state::read(&projection.database, partitions, &query, projection.budget)
-        .await
-        .map_err(|error| problem(&error))?;
+    let span = tracing::debug_span!(target: telemetry::WORK, "read", buckets = Empty, raw = Empty);
+    let read = state::read(&projection.database, partitions, &query, projection.budget);
+    let read = read.instrument(span.clone()).await;
+    projection.metrics.read(&read);
+    let state = read.map_err(|error| problem(&error))?;
+    span.record("buckets", state.buckets);
+    span.record("raw", state.raw_events);
     let version = Version::from(state.position);
     let header = ("aevon-version", version.to_string());
     Ok(HttpResponse::Ok()

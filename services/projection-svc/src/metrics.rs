@@ -1,0 +1,69 @@
+//! What is counted of reads: how they ended, and what they cost.
+
+use aevon_schema::state::{State, StateError};
+use aevon_service::metrics::{Histogram, IntCounter, Metrics};
+
+/// The upper bounds of rules of an answer.
+const RULES: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0];
+/// The upper bounds of rows that an answer was made of.
+const ROWS: &[f64] = &[0.0, 10.0, 100.0, 1000.0, 10_000.0, 100_000.0, 1_000_000.0];
+
+/// The metrics of the service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct ProjectionMetrics {
+    answered: IntCounter,
+    refused: IntCounter,
+    budget_exceeded: IntCounter,
+    failed: IntCounter,
+    rules: Histogram,
+    buckets: Histogram,
+    raw_events: Histogram,
+}
+
+impl ProjectionMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> anyhow::Result<Self> {
+        let reads = metrics.counters(
+            "aevon_projection_reads_total",
+            "Reads of state, by outcome: answered, refused (what was asked can't be), \
+             budget_exceeded, failed (the database).",
+            &["outcome"],
+        )?;
+        let outcome = |name: &str| reads.with_label_values(&[name]);
+        Ok(Self {
+            answered: outcome("answered"),
+            refused: outcome("refused"),
+            budget_exceeded: outcome("budget_exceeded"),
+            failed: outcome("failed"),
+            rules: metrics.histogram(
+                "aevon_projection_read_rules",
+                "Rules that one read was answered for.",
+                RULES,
+            )?,
+            buckets: metrics.histogram(
+                "aevon_projection_read_buckets",
+                "Bucket rows that one read was answered from.",
+                ROWS,
+            )?,
+            raw_events: metrics.histogram(
+                "aevon_projection_read_raw_events",
+                "Events of the log that one read was answered from: edges and tail.",
+                ROWS,
+            )?,
+        })
+    }
+
+    /// A read came to its end.
+    pub(crate) fn read(&self, read: &Result<State, StateError>) {
+        match read {
+            Ok(state) => {
+                self.answered.inc();
+                self.rules.observe(state.states.len() as f64);
+                self.buckets.observe(state.buckets as f64);
+                self.raw_events.observe(state.raw_events as f64);
+            }
+            Err(StateError::BudgetExceeded(_)) => self.budget_exceeded.inc(),
+            Err(StateError::Store(_)) => self.failed.inc(),
+            Err(StateError::UnknownRule(_) | StateError::TooManyWindows(_)) => self.refused.inc(),
+        }
+    }
+}
