@@ -8,5 +8,6 @@ mod ingest;
 mod operation;
 mod overload;
 mod rejected;
+mod rules;
 mod schemas;
 mod support;
