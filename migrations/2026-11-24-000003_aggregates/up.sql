@@ -9,8 +9,9 @@ CREATE TABLE series (
     rule_no      integer NOT NULL,
     generation   integer NOT NULL,
     partition    integer NOT NULL,
-    -- SHA-256 of the canonical labels; empty for the ungrouped series.
+    -- SHA-256 of the canonical labels; empty for the ungrouped series, which stands beside groups.
     labels_hash  bytea   NOT NULL DEFAULT '',
+    -- The labels by dimension, as an object of texts and nulls; null for the ungrouped series.
     labels       jsonb,
     CONSTRAINT series_identity PRIMARY KEY (principal_no, rule_no, generation, labels_hash, partition)
 );
@@ -26,16 +27,27 @@ CREATE TABLE pre_aggregates (
     first_seq     bigint      NOT NULL,
     last_seq      bigint      NOT NULL,
     last_void_seq bigint,
+    -- latest: the seq of the event whose value it is, and when it occurred.
+    latest_seq    bigint,
+    latest_at     timestamptz,
     partition     integer     NOT NULL,
     -- The UTC day of ingested_at, in days since 1970-01-01; 0 in rows of a day.
     epoch         integer     NOT NULL,
     -- Width in minutes: 1, 60 or 1440.
     grain         smallint    NOT NULL,
-    -- 1 count, 2 sum, 3 min, 4 max: how two halves of a bucket merge.
+    -- 1 count, 2 sum, 3 min, 4 max, 5 avg, 6 latest, 7 unique_count, 8 weighted_sum: how two halves
+    -- of a bucket merge.
     operator      smallint    NOT NULL,
     value         numeric,
+    -- weighted_sum: the sum of changes times their instants, beside the sum of changes.
+    moment        numeric,
+    -- unique_count: the set of values, merged by whoever holds the lease.
+    sketch        bytea,
     PRIMARY KEY (series_no, grain, window_start, epoch, partition)
 ) PARTITION BY LIST (grain);
+
+-- Hashes don't compress.
+ALTER TABLE pre_aggregates ALTER COLUMN sketch SET STORAGE EXTERNAL;
 
 CREATE TABLE pre_aggregates_1m PARTITION OF pre_aggregates FOR VALUES IN (1)
     WITH (fillfactor = 95);

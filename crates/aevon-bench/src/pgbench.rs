@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use aevon_core::identity::partition_of;
-use aevon_core::state::{Granularity, Plan, Range};
+use aevon_core::state::{Plan, Question, Range};
 use aevon_core::time::{Grain, Timestamp};
 use anyhow::{Context, Result, ensure};
 use tokio::time::timeout;
@@ -125,11 +125,19 @@ fn script(ask: &Ask, partitions: i32) -> String {
         start: Some(at(ask.start_us)),
         end: Some(at(ask.end_us)),
     };
-    let plan = Plan::new(range, Granularity::Total);
+    let plan = Plan::new(&Question {
+        range,
+        ..Question::default()
+    });
     let principal = principal_name(ask.principal);
     let text = |text: &str| format!("'{text}'::text");
-    let instant = |at: Option<Timestamp>| at.map_or(String::new(), |at| rfc3339(at.as_micros()));
+    let since = "-infinity".to_owned();
+    let instant = |at: Option<Timestamp>| at.map_or(since.clone(), |at| rfc3339(at.as_micros()));
     let instants = |list: Vec<String>| format!("'{{{}}}'::timestamptz[]", list.join(","));
+    let before = |inside: usize, before: usize| {
+        let marks = [vec!["false"; inside], vec!["true"; before]].concat();
+        format!("'{{{}}}'::bool[]", marks.join(","))
+    };
     let selected = [
         format!("{}::int", partition_of(TENANT, &principal, partitions)),
         "false".to_owned(),
@@ -139,35 +147,33 @@ fn script(ask: &Ask, partitions: i32) -> String {
     ];
     let (tenant, principal) = (text(TENANT), text(&principal));
 
-    let grains: Vec<String> = plan
-        .buckets
-        .iter()
-        .map(|(g, _)| g.minutes().to_string())
-        .collect();
+    let parts: Vec<(Grain, Range)> = [&plan.buckets[..], &plan.buckets_before].concat();
+    let grains: Vec<String> = parts.iter().map(|(g, _)| g.minutes().to_string()).collect();
     let buckets = [
         format!("'{{{}}}'::smallint[]", grains.join(",")),
         instants(
-            plan.buckets
+            parts
                 .iter()
                 .map(|(_, range)| instant(range.start))
                 .collect(),
         ),
-        instants(
-            plan.buckets
-                .iter()
-                .map(|(_, range)| instant(range.end))
-                .collect(),
-        ),
+        instants(parts.iter().map(|(_, range)| instant(range.end)).collect()),
+        before(plan.buckets.len(), plan.buckets_before.len()),
         tenant.clone(),
         principal.clone(),
+        "''::bytea".to_owned(),
+        "''::bytea".to_owned(),
+        "'{}'::jsonb".to_owned(),
     ];
+    let edges: Vec<Range> = [&plan.edges[..], &plan.edges_before].concat();
     let minute = |edge: &Range| instant(edge.start.map(|at| Grain::Minute.floor(at)));
     let raw = [
         tenant,
         principal,
-        instants(plan.edges.iter().map(minute).collect()),
-        instants(plan.edges.iter().map(|edge| instant(edge.start)).collect()),
-        instants(plan.edges.iter().map(|edge| instant(edge.end)).collect()),
+        instants(edges.iter().map(minute).collect()),
+        instants(edges.iter().map(|edge| instant(edge.start)).collect()),
+        instants(edges.iter().map(|edge| instant(edge.end)).collect()),
+        before(plan.edges.len(), plan.edges_before.len()),
         format!("'{}'::timestamptz", instant(range.start)),
         format!("'{}'::timestamptz", instant(range.end)),
     ];
@@ -207,7 +213,10 @@ mod tests {
         };
         let script = script(&ask, 16);
         assert!(!script.contains('$'), "{script}");
-        assert!(script.contains("'{1440,60,1}'::smallint[]"), "{script}");
+        assert!(
+            script.contains("'{1440,60,1,1440}'::smallint[]"),
+            "{script}"
+        );
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn exponent_is_bounded(text: &str) -> bool {
 }
 
 /// A place inside a document: object keys, or indexes of arrays, from the outside in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path(Vec<String>);
 
 impl Path {
@@ -185,6 +185,15 @@ impl Path {
             .collect()
     }
 
+    /// The spelling that people prefer: `a.b` where that says it, else a JSON Pointer.
+    pub fn short(&self) -> String {
+        let dotted = self.0.join(".");
+        match Self::parse(&dotted) {
+            Ok(same) if same == *self => dotted,
+            _ => self.canonical(),
+        }
+    }
+
     /// The raw value at this place of a well-formed document.
     pub fn find<'d>(&self, document: &'d str) -> Option<&'d str> {
         let mut deserializer = serde_json::Deserializer::from_str(document);
@@ -193,7 +202,7 @@ impl Path {
 }
 
 /// A key of an object, borrowed where it has no escapes; serde copies every plain `Cow`.
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq, Hash)]
 pub(crate) struct Key<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// The keys of a document that is an object, in order.
@@ -426,6 +435,14 @@ mod tests {
         assert_eq!(at("a.b.7"), None);
         assert!(Path::parse("a..b").is_err());
         assert_eq!(Path::parse("a.b").unwrap().canonical(), "/a/b");
+        for (path, short) in [
+            ("/a/b", "a.b"),
+            ("/a.b", "/a.b"),
+            ("/~1a", "/~1a"),
+            ("x", "x"),
+        ] {
+            assert_eq!(Path::parse(path).unwrap().short(), short);
+        }
     }
 
     #[test]

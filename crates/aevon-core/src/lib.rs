@@ -7,9 +7,11 @@
 pub mod amount;
 pub mod append;
 pub mod event;
+pub mod filter;
 pub mod fold;
 pub mod identity;
 pub mod json;
+pub mod labels;
 pub mod operator;
 pub mod position;
 pub mod rule;

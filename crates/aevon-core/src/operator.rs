@@ -3,7 +3,20 @@
 //! Invariant: [`Partial::merge`] is associative, commutative and has [`Partial::default`] as its
 //! identity, so that tail, buckets and rebuild give one answer in whatever order they are merged.
 
+mod columns;
+mod distinct;
+mod latest;
+mod level;
+
+pub use columns::Columns;
+pub use distinct::{Distinct, MAX_EXACT, RELATIVE_ERROR};
+pub use latest::Latest;
+pub use level::Level;
+
 use crate::amount::Amount;
+use crate::json::usable_number;
+use crate::position::Position;
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What a rule computes over its events.
@@ -18,11 +31,28 @@ pub enum Operator {
     Min,
     /// The largest value of a field.
     Max,
+    /// The mean of a field.
+    Avg,
+    /// The value of a field in the event that occurred last.
+    Latest,
+    /// How many different values a field has.
+    UniqueCount,
+    /// A level that changes by a field, times the seconds that it stood.
+    WeightedSum,
 }
 
 impl Operator {
     /// Every operator.
-    pub const ALL: [Operator; 4] = [Self::Count, Self::Sum, Self::Min, Self::Max];
+    pub const ALL: [Operator; 8] = [
+        Self::Count,
+        Self::Sum,
+        Self::Min,
+        Self::Max,
+        Self::Avg,
+        Self::Latest,
+        Self::UniqueCount,
+        Self::WeightedSum,
+    ];
 
     /// The name in rules and answers.
     pub const fn as_str(self) -> &'static str {
@@ -31,6 +61,10 @@ impl Operator {
             Self::Sum => "sum",
             Self::Min => "min",
             Self::Max => "max",
+            Self::Avg => "avg",
+            Self::Latest => "latest",
+            Self::UniqueCount => "unique_count",
+            Self::WeightedSum => "weighted_sum",
         }
     }
 
@@ -42,6 +76,10 @@ impl Operator {
             Self::Sum => 2,
             Self::Min => 3,
             Self::Max => 4,
+            Self::Avg => 5,
+            Self::Latest => 6,
+            Self::UniqueCount => 7,
+            Self::WeightedSum => 8,
         }
     }
 
@@ -50,45 +88,89 @@ impl Operator {
         !matches!(self, Self::Count)
     }
 
+    /// True where a bucket keeps more than counts and an amount.
+    pub const fn keeps_more(self) -> bool {
+        matches!(self, Self::Latest | Self::UniqueCount | Self::WeightedSum)
+    }
+
+    /// True where an answer also depends on the events before its range.
+    pub const fn looks_back(self) -> bool {
+        matches!(self, Self::WeightedSum)
+    }
+
     fn combine(self, a: &Amount, b: &Amount) -> Amount {
         match self {
-            Self::Count | Self::Sum => a.add(b),
             Self::Min => a.min(b).clone(),
             Self::Max => a.max(b).clone(),
+            _ => a.add(b),
         }
     }
+}
+
+/// What an operator keeps of the events that entered its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// No event entered the value, or only their count matters.
+    #[default]
+    Nothing,
+    /// A sum, a minimum or a maximum.
+    Amount(Amount),
+    /// The value that occurred last.
+    Latest(Box<Latest>),
+    /// The set of values.
+    Distinct(Box<Distinct>),
+    /// The changes of a level.
+    Level(Box<Level>),
 }
 
 /// The fold of some events under one operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partial {
-    /// The folded amount; `None` for count, and while no event entered the value.
-    pub value: Option<Amount>,
+    /// What the operator keeps of them.
+    pub kept: Kept,
     /// Events that entered the value.
     pub event_count: i64,
     /// Events of the rule without a usable value.
     pub skipped_count: i64,
 }
 
+/// A value as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    /// A decimal without exponent, trailing zeros or `-0`; `None` where there is no value.
+    pub value: Option<String>,
+    /// The standard error in parts of the value, where it is an estimate.
+    pub relative_error: Option<f64>,
+}
+
 impl Partial {
-    /// One event: `value` is its usable number, where the operator needs one.
-    pub fn of(operator: Operator, value: Option<Amount>) -> Self {
-        match (operator.takes_field(), value) {
-            (false, _) => Self {
-                value: None,
+    /// One event: `raw` is what stands in the operator's field, as JSON.
+    pub fn of(operator: Operator, raw: Option<&str>, at: Timestamp, position: Position) -> Self {
+        let kept = match operator {
+            Operator::Count => Some(Kept::Nothing),
+            Operator::UniqueCount => raw
+                .and_then(Distinct::of)
+                .map(|set| Kept::Distinct(Box::new(set))),
+            _ => raw
+                .and_then(usable_number)
+                .map(|value| keep(operator, value, at, position)),
+        };
+        match kept {
+            Some(kept) => Self {
+                kept,
                 event_count: 1,
                 skipped_count: 0,
             },
-            (true, Some(value)) => Self {
-                value: Some(value),
-                event_count: 1,
-                skipped_count: 0,
-            },
-            (true, None) => Self {
-                value: None,
-                event_count: 0,
-                skipped_count: 1,
-            },
+            None => Self::skipped(),
+        }
+    }
+
+    /// One event without a usable value.
+    pub const fn skipped() -> Self {
+        Self {
+            kept: Kept::Nothing,
+            event_count: 0,
+            skipped_count: 1,
         }
     }
 
@@ -96,10 +178,24 @@ impl Partial {
     pub fn merge(&mut self, operator: Operator, other: &Partial) {
         self.event_count += other.event_count;
         self.skipped_count += other.skipped_count;
-        self.value = match (self.value.take(), &other.value) {
-            (Some(a), Some(b)) => Some(operator.combine(&a, b)),
-            (a, b) => a.or_else(|| b.clone()),
-        };
+        match (&mut self.kept, &other.kept) {
+            (_, Kept::Nothing) => {}
+            (Kept::Amount(a), Kept::Amount(b)) => *a = operator.combine(a, b),
+            (Kept::Latest(a), Kept::Latest(b)) => a.merge(b),
+            (Kept::Distinct(a), Kept::Distinct(b)) => a.merge(b),
+            (Kept::Level(a), Kept::Level(b)) => a.merge(b),
+            // Nothing gives way; kinds never differ otherwise, as an operator has one kind.
+            (kept, _) => *kept = other.kept.clone(),
+        }
+    }
+
+    /// The same as if its events had occurred at `start`, where time matters to what is kept.
+    pub fn carried_to(&self, start: Timestamp) -> Self {
+        let mut carried = self.clone();
+        if let Kept::Level(level) = &mut carried.kept {
+            **level = level.carried_to(start);
+        }
+        carried
     }
 
     /// True where nothing was folded.
@@ -107,57 +203,89 @@ impl Partial {
         self.event_count == 0 && self.skipped_count == 0
     }
 
-    /// The value to show: `"0"` over nothing for count and sum, `None` for min and max.
-    pub fn answer(&self, operator: Operator) -> Option<String> {
-        match operator {
-            Operator::Count => Some(self.event_count.to_string()),
-            Operator::Sum => Some(self.value.as_ref().unwrap_or(&Amount::ZERO).to_string()),
-            Operator::Min | Operator::Max => self.value.as_ref().map(Amount::to_string),
+    /// The value to show of a range that ends at `end`: over nothing `"0"` for count, sum and
+    /// unique_count, none for min, max, avg and latest. A level has a value only where there is an
+    /// end.
+    pub fn answer(&self, operator: Operator, end: Option<Timestamp>) -> Shown {
+        let zero = || Some("0".to_owned());
+        let value = match (operator, &self.kept) {
+            (Operator::Count, _) => Some(self.event_count.to_string()),
+            (Operator::Sum | Operator::UniqueCount, Kept::Nothing) => zero(),
+            (Operator::WeightedSum, Kept::Nothing) => end.and_then(|_| zero()),
+            (_, Kept::Nothing) => None,
+            (Operator::Avg, Kept::Amount(sum)) => {
+                sum.mean(self.event_count).map(|mean| mean.to_string())
+            }
+            (_, Kept::Amount(amount)) => Some(amount.to_string()),
+            (_, Kept::Latest(latest)) => Some(latest.value.to_string()),
+            (_, Kept::Distinct(set)) => Some(set.count().to_string()),
+            (_, Kept::Level(level)) => end.map(|end| level.stood_until(end).to_string()),
+        };
+        let is_estimate = matches!(&self.kept, Kept::Distinct(set) if set.is_estimate());
+        Shown {
+            value,
+            relative_error: is_estimate.then_some(RELATIVE_ERROR),
         }
+    }
+
+    /// About how many bytes it takes beyond its own size.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.kept {
+            Kept::Distinct(set) => set.heap_bytes(),
+            _ => 0,
+        }
+    }
+}
+
+fn keep(operator: Operator, value: Amount, at: Timestamp, position: Position) -> Kept {
+    match operator {
+        Operator::Latest => Kept::Latest(Box::new(Latest {
+            value,
+            at,
+            position,
+        })),
+        Operator::WeightedSum => Kept::Level(Box::new(Level::changed(value, at))),
+        _ => Kept::Amount(value),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn partial(operator: Operator) -> impl Strategy<Value = Partial> {
-        proptest::collection::vec(proptest::option::of(-1000i64..1000), 0..5).prop_map(move |set| {
-            let mut all = Partial::default();
-            for value in set {
-                all.merge(operator, &Partial::of(operator, value.map(Amount::from)));
-            }
-            all
-        })
-    }
-
-    fn merged(operator: Operator, a: &Partial, b: &Partial) -> Partial {
-        let mut a = a.clone();
-        a.merge(operator, b);
-        a
-    }
-
-    proptest! {
-        #[test]
-        fn merging_is_associative_commutative_and_has_an_identity(
-            (operator, a, b, c) in proptest::sample::select(Operator::ALL.to_vec())
-                .prop_flat_map(|o| (Just(o), partial(o), partial(o), partial(o)))
-        ) {
-            let left = merged(operator, &merged(operator, &a, &b), &c);
-            let right = merged(operator, &a, &merged(operator, &b, &c));
-            prop_assert_eq!(&left, &right);
-            prop_assert_eq!(merged(operator, &a, &b), merged(operator, &b, &a));
-            prop_assert_eq!(merged(operator, &a, &Partial::default()), a);
+    #[test]
+    fn values_over_nothing_are_zero_or_none() {
+        let nothing = Partial::default();
+        let of = |operator, end| nothing.answer(operator, end).value;
+        for operator in [Operator::Count, Operator::Sum, Operator::UniqueCount] {
+            assert_eq!(of(operator, None).as_deref(), Some("0"), "{operator:?}");
         }
+        for operator in [
+            Operator::Min,
+            Operator::Max,
+            Operator::Avg,
+            Operator::Latest,
+        ] {
+            assert_eq!(of(operator, None), None, "{operator:?}");
+        }
+        let end = Some(Timestamp::from_micros(0));
+        assert_eq!(of(Operator::WeightedSum, None), None);
+        assert_eq!(of(Operator::WeightedSum, end).as_deref(), Some("0"));
     }
 
     #[test]
-    fn min_and_max_over_nothing_are_null_and_sum_is_zero() {
-        let nothing = Partial::default();
-        assert_eq!(nothing.answer(Operator::Min), None);
-        assert_eq!(nothing.answer(Operator::Max), None);
-        assert_eq!(nothing.answer(Operator::Sum).as_deref(), Some("0"));
-        assert_eq!(nothing.answer(Operator::Count).as_deref(), Some("0"));
+    fn the_codes_are_frozen() {
+        let codes = Operator::ALL.map(|operator| (operator.as_str(), operator.code()));
+        let frozen = [
+            ("count", 1),
+            ("sum", 2),
+            ("min", 3),
+            ("max", 4),
+            ("avg", 5),
+            ("latest", 6),
+            ("unique_count", 7),
+            ("weighted_sum", 8),
+        ];
+        assert_eq!(codes, frozen);
     }
 }

@@ -1,6 +1,7 @@
 //! Rules: what to compute. Read from YAML, kept as JSON, compared by fingerprint.
 
 use crate::event::RESERVED_PREFIX;
+use crate::filter::{Filter, Reads};
 use crate::identity;
 use crate::json::Path;
 use crate::operator::Operator;
@@ -21,6 +22,10 @@ pub struct Rule {
     pub operator: Operator,
     /// The field of `data` that the operator reads; none for count.
     pub field: Option<Path>,
+    /// Which events of that type it folds; all, without one.
+    pub filter: Option<Filter>,
+    /// The places in `data` by which it tells groups apart, in the order of their names.
+    pub group_by: Vec<Path>,
     /// What the value counts; shown in answers.
     pub unit: Option<String>,
 }
@@ -48,12 +53,17 @@ impl RuleFault {
 /// Longest text of a rule.
 const MAX_TEXT_BYTES: usize = 4096;
 
-const FIELDS: [&str; 6] = [
+/// Most dimensions of a rule.
+pub const MAX_DIMENSIONS: usize = 8;
+
+const FIELDS: [&str; 8] = [
     "name",
     "description",
     "source_event",
     "operator",
     "field",
+    "filter",
+    "group_by",
     "unit",
 ];
 
@@ -108,6 +118,7 @@ impl Rule {
         let (name, description) = (text("name", true), text("description", false));
         let (source_event, operator) = (text("source_event", true), text("operator", true));
         let (field, unit) = (text("field", false), text("unit", false));
+        let filter = text("filter", false);
         check_name(name.as_deref(), &mut faults);
         check_source_event(source_event.as_deref(), &mut faults);
         let operator = operator.and_then(|text| parse_operator(&text, &mut faults));
@@ -117,6 +128,8 @@ impl Rule {
             mapping.contains_key("field"),
             &mut faults,
         );
+        let filter = check_filter(filter.as_deref(), &mut faults);
+        let group_by = check_group_by(mapping.get("group_by"), &mut faults);
         match (name, source_event, operator) {
             (Some(name), Some(source_event), Some(operator)) if faults.is_empty() => Ok(Self {
                 name,
@@ -124,10 +137,17 @@ impl Rule {
                 source_event,
                 operator,
                 field,
+                filter,
+                group_by,
                 unit,
             }),
             _ => Err(faults),
         }
+    }
+
+    /// What its filter reads of an event.
+    pub fn reads(&self) -> Reads {
+        self.filter.as_ref().map(Filter::reads).unwrap_or_default()
     }
 
     /// The rule as it is kept in the `rules` table. [`Rule::from_definition`] reads it back.
@@ -140,6 +160,7 @@ impl Rule {
         let optional = [
             ("description", self.description.clone()),
             ("field", self.field.as_ref().map(Path::canonical)),
+            ("filter", self.filter.as_ref().map(|f| f.text().to_owned())),
             ("unit", self.unit.clone()),
         ];
         for (key, value) in optional {
@@ -147,7 +168,14 @@ impl Rule {
                 definition[key] = value.into();
             }
         }
+        if !self.group_by.is_empty() {
+            definition["group_by"] = self.dimensions().into();
+        }
         definition.to_string()
+    }
+
+    fn dimensions(&self) -> Vec<String> {
+        self.group_by.iter().map(Path::canonical).collect()
     }
 
     /// SHA-256, in hex, of all that an answer shows or depends on. The description is not in it.
@@ -159,7 +187,9 @@ impl Rule {
             self.source_event,
             self.operator.as_str(),
             field,
-            self.unit
+            self.unit,
+            self.filter.as_ref().map(Filter::text),
+            self.dimensions(),
         ]);
         let digest = Sha256::digest(meaning.to_string().as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -247,6 +277,43 @@ fn check_field(
     path.map_err(&mut fault).ok()
 }
 
+fn check_filter(filter: Option<&str>, faults: &mut Vec<RuleFault>) -> Option<Filter> {
+    match Filter::compile(filter?) {
+        Ok(filter) => Some(filter),
+        Err(reason) => {
+            faults.push(RuleFault::new("filter", reason));
+            None
+        }
+    }
+}
+
+fn check_group_by(value: Option<&Value>, faults: &mut Vec<RuleFault>) -> Vec<Path> {
+    let mut fault = |reason: String| faults.push(RuleFault::new("group_by", reason));
+    let Some(value) = value else {
+        return Vec::new();
+    };
+    let items = value.as_sequence().map_or(&[][..], Vec::as_slice);
+    if items.is_empty() || items.len() > MAX_DIMENSIONS {
+        fault(format!("must be a list of 1 to {MAX_DIMENSIONS} paths"));
+        return Vec::new();
+    }
+    let mut paths = Vec::new();
+    for item in items {
+        match check_text(item).and_then(Path::parse) {
+            // Questions separate dimensions by commas.
+            Ok(path) if path.canonical().contains(',') => {
+                fault(format!("{} holds a comma", path.short()));
+            }
+            Ok(path) if paths.contains(&path) => fault(format!("{} stands twice", path.short())),
+            Ok(path) => paths.push(path),
+            Err(reason) => fault(reason),
+        }
+    }
+    // Their order means nothing, so it makes no other version.
+    paths.sort();
+    paths
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +326,12 @@ mod tests {
         let back = Rule::from_definition(&rule.definition()).unwrap();
         assert_eq!(back, rule);
         assert_eq!(back.fingerprint(), rule.fingerprint());
+        let more = "filter: data.status == \"ok\"\ngroup_by: [region, a.model, /x~1y]\n";
+        let rule = Rule::from_yaml(&format!("{TOKENS}{more}")).unwrap();
+        let back = Rule::from_definition(&rule.definition()).unwrap();
+        assert_eq!((&back, back.fingerprint()), (&rule, rule.fingerprint()));
+        let names: Vec<String> = back.group_by.iter().map(Path::short).collect();
+        assert_eq!(names, ["a.model", "region", "x/y"]);
         // What JSON may hold raw and YAML may not.
         let odd = format!("{TOKENS}description: \"\\uFFFE \\u2028 \\\" x\\n\\ty\"\n");
         let odd = Rule::from_yaml(&odd).unwrap();
@@ -281,7 +354,40 @@ mod tests {
         ] {
             assert_ne!(print(TOKENS), print(&TOKENS.replace(from, to)), "{to}");
         }
-        assert_ne!(print(TOKENS), print(&format!("{TOKENS}unit: tokens\n")));
+        for more in ["unit: tokens", "filter: data.n > 1", "group_by: [m]"] {
+            assert_ne!(print(TOKENS), print(&format!("{TOKENS}{more}\n")), "{more}");
+        }
+        let grouped = |by: &str| print(&format!("{TOKENS}group_by: {by}\n"));
+        assert_eq!(grouped("[a, b.c]"), grouped("[/b/c, a]"));
+        assert_ne!(grouped("[a]"), grouped("[b]"));
+    }
+
+    #[test]
+    fn filters_and_dimensions_that_can_not_be_used_are_named_with_their_reason() {
+        for (line, field, says) in [
+            ("filter: data.n >", "filter", "no CEL expression"),
+            ("filter: nope", "filter", "no variable nope"),
+            ("filter: 7", "filter", "must be a text"),
+            ("group_by: model", "group_by", "a list of 1 to 8"),
+            ("group_by: []", "group_by", "a list of 1 to 8"),
+            (
+                "group_by: [a, b, c, d, e, f, g, h, i]",
+                "group_by",
+                "a list of 1 to 8",
+            ),
+            ("group_by: [a, /a]", "group_by", "a stands twice"),
+            ("group_by: [a..b]", "group_by", "without empty parts"),
+            ("group_by: [\"a,b\"]", "group_by", "comma"),
+            ("group_by: [{a: b}]", "group_by", "must be a text"),
+        ] {
+            let faults = Rule::from_yaml(&format!("{TOKENS}{line}\n")).unwrap_err();
+            assert_eq!(
+                (faults.len(), faults[0].field.as_str()),
+                (1, field),
+                "{line}"
+            );
+            assert!(faults[0].reason.contains(says), "{line}: {}", faults[0]);
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 7] = [
+const GOLDEN: [Golden; 11] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -85,11 +85,46 @@ const GOLDEN: [Golden; 7] = [
         ],
     },
     Golden {
+        name: "filtered slice",
+        sql: include_str!("sql/sweep_slice_filtered.sql"),
+        types: "int, bigint, bigint, text[], bool, bool",
+        arguments: "1, 1, 2, '{t}', true, true",
+        wanted: &[
+            "Index Scan using events_order",
+            "(seq > $2) AND (seq <= $3)",
+            "Index Scan using principals_pkey",
+            "(ROW(principal_no, partition) >= ROW(e.principal_no, $1))",
+        ],
+    },
+    Golden {
+        name: "series",
+        sql: include_str!("sql/series_find.sql"),
+        types: "int, bigint[], int[], int[], bytea[]",
+        arguments: "1, '{1}', '{1}', '{1}', '{x}'",
+        wanted: &["Index Scan using series_identity"],
+    },
+    Golden {
+        name: "new series",
+        sql: include_str!("sql/series_insert.sql"),
+        types: "int, bigint[], int[], int[], bytea[], jsonb[]",
+        arguments: "1, '{1}', '{1}', '{1}', '{x}', '{null}'",
+        wanted: &["series_identity"],
+    },
+    Golden {
+        name: "sketches",
+        sql: include_str!("sql/pre_aggregates_sketches.sql"),
+        types: "int, smallint, bigint[], timestamptz[], int[]",
+        arguments: "1, 60::smallint, '{1}', '{now}', '{1}'",
+        wanted: &["(series_no = u.series_no) AND (grain = $2) AND (window_start = u.window_start)"],
+    },
+    Golden {
         name: "buckets",
         sql: include_str!("sql/state_buckets.sql"),
-        types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], text, text",
-        arguments: "{selected}, '{1}', '{now}', '{now}', 'acme', 'p'",
+        types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], bool[], \
+                text, text, bytea, bytea, jsonb",
+        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}'",
         wanted: &[
+            "(labels_hash >= $12) AND (labels_hash <= $13)",
             "pre_aggregates_1m_pkey",
             "pre_aggregates_1h_pkey",
             "pre_aggregates_1d_pkey",
@@ -100,8 +135,8 @@ const GOLDEN: [Golden; 7] = [
         name: "raw",
         sql: include_str!("sql/state_raw.sql"),
         types: "int, bool, text[], text[], int[], text, text, timestamptz[], timestamptz[], \
-                timestamptz[], timestamptz, timestamptz",
-        arguments: "{selected}, 'acme', 'p', '{now}', '{now}', '{now}', '-infinity', 'infinity'",
+                timestamptz[], bool[], timestamptz, timestamptz",
+        arguments: "{selected}, 'acme', 'p', '{now}', '{now}', '{now}', '{f}', '-infinity', 'infinity'",
         wanted: &[
             "(principal_no = mt.principal_no) AND (seq > mt.seq)",
             "(principal_no = me.principal_no) AND (seq >= p.first_seq) AND (seq <= LEAST(p.last_seq",

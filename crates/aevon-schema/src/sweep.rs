@@ -8,19 +8,20 @@
 use crate::access::Access;
 use crate::database::Connection;
 use crate::error::StoreError;
-use crate::pre_aggregates::{self, Rows};
+use crate::pre_aggregates::{self, BucketDelta};
 use crate::rules::read_definition;
 use crate::statement::Statement;
 use crate::values::{JsonString, from_pg};
 use crate::{series, sweep_checkpoints};
-use aevon_core::fold::{Deltas, LogEvent, SliceFold};
+use aevon_core::fold::{self, Fact, LogEvent, SliceFold};
+use aevon_core::json::Path;
+use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use aevon_core::time::Grain;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{Array, BigInt, Double, Integer, Jsonb, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use std::time::Duration;
 
 /// What sweeps need of the database, and the switch of rules that have caught up.
@@ -29,6 +30,7 @@ pub const ACCESS: Access = Access {
     privileges: &[
         ("partitions", "SELECT"),
         ("events", "SELECT"),
+        ("principals", "SELECT"),
         ("rules", "SELECT"),
         ("rules", "UPDATE"),
         ("series", "SELECT"),
@@ -151,7 +153,7 @@ pub struct Sweep<'c> {
 #[derive(Debug)]
 pub struct Folded<'c> {
     sweep: Sweep<'c>,
-    grains: [(Grain, Deltas); 3],
+    fold: fold::Folded,
 }
 
 /// A slice that is written and not committed.
@@ -162,6 +164,30 @@ pub struct Written<'c> {
     skipped: i64,
 }
 
+type SliceColumns = (BigInt, BigInt, Timestamptz, Timestamptz, Text, Jsonb);
+type SliceRow = (i64, i64, PgTimestamp, PgTimestamp, String, JsonString);
+type FilteredColumns = (
+    BigInt,
+    BigInt,
+    Timestamptz,
+    Timestamptz,
+    Text,
+    Jsonb,
+    Integer,
+    Nullable<Jsonb>,
+    Nullable<Text>,
+);
+type FilteredRow = (
+    i64,
+    i64,
+    PgTimestamp,
+    PgTimestamp,
+    String,
+    JsonString,
+    i32,
+    Option<JsonString>,
+    Option<String>,
+);
 type StandingRow = (Integer, Integer, Jsonb, BigInt, BigInt);
 
 impl<'c> Sweep<'c> {
@@ -222,34 +248,128 @@ impl<'c> Sweep<'c> {
     /// [`StoreError`].
     pub async fn fold(self) -> Result<Folded<'c>, StoreError> {
         let mut fold = SliceFold::new(&self.rules);
+        match self.rules.iter().any(|rule| rule.filter.is_some()) {
+            true => self.take_in_filtered(&mut fold).await?,
+            false => self.take_in(&mut fold).await?,
+        }
+        let fold = fold.finish();
+        Ok(Folded { sweep: self, fold })
+    }
+}
+
+impl Sweep<'_> {
+    async fn take_in(&self, fold: &mut SliceFold<'_>) -> Result<(), StoreError> {
         let query = diesel::sql_query(include_str!("sql/sweep_slice.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<BigInt, _>(self.from)
             .bind::<BigInt, _>(self.to)
             .bind::<Array<Text>, _>(fold.event_types());
-        let query =
-            Statement::<_, (BigInt, BigInt, Timestamptz, Timestamptz, Text, Jsonb)>::new(query);
         let mut pg = &self.connection.pg;
-        let mut events = query
-            .load_stream::<(i64, i64, PgTimestamp, PgTimestamp, String, JsonString)>(&mut pg)
+        let mut events = Statement::<_, SliceColumns>::new(query)
+            .load_stream::<SliceRow>(&mut pg)
             .await?;
-        while let Some(row) = events.try_next().await? {
-            let (seq, principal_no, occurred_at, ingested_at, event_type, JsonString(data)) = row;
+        while let Some((seq, principal_no, occurred_at, ingested_at, event_type, data)) =
+            events.try_next().await?
+        {
             fold.add(&LogEvent {
-                seq,
+                fact: Fact {
+                    position: self.position(seq),
+                    occurred_at: from_pg(occurred_at),
+                    event_type: &event_type,
+                    schema_version: 0,
+                    principal_id: "",
+                    data: &data.0,
+                    metadata: "",
+                },
                 principal_no,
-                occurred_at: from_pg(occurred_at),
                 ingested_at: from_pg(ingested_at),
-                event_type,
-                data,
             });
         }
-        drop(events);
-        let grains = fold.finish();
-        Ok(Folded {
-            sweep: self,
-            grains,
-        })
+        Ok(())
+    }
+
+    /// The same with what filters read.
+    async fn take_in_filtered(&self, fold: &mut SliceFold<'_>) -> Result<(), StoreError> {
+        let reads = |what: fn(&Rule) -> bool| self.rules.iter().any(what);
+        let query = diesel::sql_query(include_str!("sql/sweep_slice_filtered.sql"))
+            .bind::<Integer, _>(self.partition)
+            .bind::<BigInt, _>(self.from)
+            .bind::<BigInt, _>(self.to)
+            .bind::<Array<Text>, _>(fold.event_types())
+            .bind::<Bool, _>(reads(|rule| rule.reads().metadata))
+            .bind::<Bool, _>(reads(|rule| rule.reads().principal_id));
+        let mut pg = &self.connection.pg;
+        let mut events = Statement::<_, FilteredColumns>::new(query)
+            .load_stream::<FilteredRow>(&mut pg)
+            .await?;
+        while let Some(row) = events.try_next().await? {
+            let (seq, principal_no, occurred_at, ingested_at, event_type, JsonString(data), ..) =
+                row;
+            let (schema_version, metadata, principal_id) = (row.6, row.7, row.8);
+            fold.add(&LogEvent {
+                fact: Fact {
+                    position: self.position(seq),
+                    occurred_at: from_pg(occurred_at),
+                    event_type: &event_type,
+                    schema_version,
+                    principal_id: principal_id.as_deref().unwrap_or_default(),
+                    data: &data,
+                    metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
+                },
+                principal_no,
+                ingested_at: from_pg(ingested_at),
+            });
+        }
+        Ok(())
+    }
+
+    fn position(&self, seq: i64) -> Position {
+        Position {
+            partition: self.partition,
+            seq,
+        }
+    }
+
+    /// Merges the deltas of every grain into their buckets; says how many rows that were.
+    async fn write_buckets(&self, fold: fold::Folded) -> Result<usize, StoreError> {
+        let pg = &self.connection.pg;
+        let fold::Folded { grains, groups } = fold;
+        let series = |key: &fold::BucketKey| (key.principal_no, key.rule, key.group);
+        let mut keys: Vec<_> = grains[0].1.iter().map(|(key, _)| series(key)).collect();
+        // As the index has them, and as their buckets are to lie beside each other.
+        keys.sort_unstable();
+        keys.dedup();
+        let mut touched = series::Touched::default();
+        for (principal_no, rule, group) in &keys {
+            let (member, dimensions) = self.member(*rule);
+            let labels = (*group > 0).then(|| groups[*group as usize].to_json(dimensions));
+            touched.push(*principal_no, member.rule_no, member.generation, labels);
+        }
+        if touched.is_empty() {
+            return Ok(0);
+        }
+        let numbers = series::number(pg, self.partition, &touched).await?;
+        let numbers: FxHashMap<_, i64> = keys.into_iter().zip(numbers).collect();
+        let mut rows = 0;
+        for (grain, deltas) in grains {
+            let delta = |(key, delta): (fold::BucketKey, fold::Delta)| BucketDelta {
+                series_no: numbers[&series(&key)],
+                operator: self.rules[key.rule as usize].operator,
+                window_start: key.window_start,
+                epoch: key.epoch,
+                partial: delta.partial,
+                first_seq: delta.first_seq,
+                last_seq: delta.last_seq,
+            };
+            let deltas = deltas.into_iter().map(delta).collect();
+            rows += pre_aggregates::merge(pg, self.partition, grain, deltas).await?;
+        }
+        Ok(rows)
+    }
+
+    fn member(&self, rule: u32) -> (&Member, &[Path]) {
+        let rule = rule as usize;
+        (&self.members[rule], &self.rules[rule].group_by)
     }
 }
 
@@ -259,36 +379,10 @@ impl<'c> Folded<'c> {
     /// # Errors
     /// [`StoreError`].
     pub async fn write(self) -> Result<Written<'c>, StoreError> {
-        let Self { sweep, grains } = self;
+        let Self { sweep, fold } = self;
         let pg = &sweep.connection.pg;
-        let mut touched = series::Touched::default();
-        let mut seen = FxHashSet::default();
-        let mut skipped = 0;
-        // Every event is in one minute.
-        for (key, delta) in &grains[0].1 {
-            skipped += delta.partial.skipped_count;
-            let member = &sweep.members[key.rule];
-            if seen.insert((key.principal_no, member.rule_no)) {
-                touched.push(key.principal_no, member.rule_no, member.generation);
-            }
-        }
-        let mut rows = 0;
-        if !seen.is_empty() {
-            series::insert_missing(pg, sweep.partition, &touched).await?;
-            let numbers = series::find(pg, sweep.partition, &touched).await?;
-            for (grain, deltas) in grains {
-                let mut keyed = Vec::with_capacity(deltas.len());
-                for (key, delta) in deltas {
-                    let member = &sweep.members[key.rule];
-                    let series_no = *numbers
-                        .get(&(key.principal_no, member.rule_no))
-                        .ok_or_else(|| StoreError::Corrupt("a series has no number".to_owned()))?;
-                    keyed.push((series_no, sweep.rules[key.rule].operator, key, delta));
-                }
-                let batch = Rows::sorted(keyed);
-                rows += pre_aggregates::merge(pg, sweep.partition, grain, &batch).await?;
-            }
-        }
+        let skipped = fold.skipped();
+        let rows = sweep.write_buckets(fold).await?;
         let rule_nos: Vec<i32> = sweep.members.iter().map(|member| member.rule_no).collect();
         let generations: Vec<i32> = sweep
             .members

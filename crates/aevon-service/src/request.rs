@@ -32,9 +32,9 @@ pub fn path_part(request: &HttpRequest, name: &str, index: usize) -> Result<Stri
     decode(name, part.unwrap_or_default(), false)
 }
 
-/// The parameters of a query, each to be taken once.
+/// The parameters of a query, each to be taken once; a name without `=` has no value.
 #[derive(Debug)]
-pub struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, Option<String>)>);
 
 impl Parameters {
     /// Reads the query of a request.
@@ -48,9 +48,12 @@ impl Parameters {
                 let detail = format!("a request may have {MAX_PARAMETERS} parameters");
                 return Err(Problem::new(Code::InvalidParameter, detail));
             }
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = match pair.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (pair, None),
+            };
             let name = decode("the query", name, true)?;
-            let value = decode(&name, value, true)?;
+            let value = value.map(|value| decode(&name, value, true)).transpose()?;
             found.push((name, value));
         }
         Ok(Self(found))
@@ -58,11 +61,23 @@ impl Parameters {
 
     /// Takes every value of a parameter, in order.
     pub fn all(&mut self, name: &str) -> Vec<String> {
-        let is_it = |(found, _): &mut (String, String)| found == name;
+        let is_it = |(found, _): &mut (String, Option<String>)| found == name;
         self.0
             .extract_if(.., is_it)
-            .map(|(_, value)| value)
+            .map(|(_, value)| value.unwrap_or_default())
             .collect()
+    }
+
+    /// Takes every parameter of the form `name[key]`, in order: its key and its value.
+    pub fn keyed(&mut self, name: &str) -> Vec<(String, Option<String>)> {
+        let key = |found: &str| {
+            let bracketed = found.strip_prefix(name)?.strip_prefix('[')?;
+            bracketed.strip_suffix(']').map(str::to_owned)
+        };
+        let is_it = |(found, _): &mut (String, Option<String>)| key(found).is_some();
+        let taken: Vec<_> = self.0.extract_if(.., is_it).collect();
+        let keyed = |(found, value): (String, _)| Some((key(&found)?, value));
+        taken.into_iter().filter_map(keyed).collect()
     }
 
     /// Takes the value of a parameter that may be given once.
@@ -163,6 +178,19 @@ mod tests {
     fn parameters(query: &str) -> Result<Parameters, Problem> {
         let uri = format!("/x?{query}");
         Parameters::of(&TestRequest::with_uri(&uri).to_http_request())
+    }
+
+    #[test]
+    fn keys_stand_in_brackets_and_a_value_may_be_missing_or_empty() {
+        let mut found = parameters("f[a]=x&f[b]=&f%5Ba.b%5D&f=1&f[c=2&g[d]=3").unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        let expected = [("a", text("x")), ("b", text("")), ("a.b", None)];
+        assert_eq!(
+            found.keyed("f"),
+            expected.map(|(key, value)| (key.to_owned(), value))
+        );
+        assert_eq!(found.all("f"), ["1"]);
+        assert!(found.finish().is_err());
     }
 
     #[test]

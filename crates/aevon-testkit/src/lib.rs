@@ -1,11 +1,12 @@
 //! For tests only: a private Postgres for a test run, a database for each test, a proxy that loses
-//! connections at chosen moments, and waiting on conditions.
+//! connections at chosen moments, waiting on conditions, and the oracle that answers are held to.
 //!
 //! A test run is started by `with-postgres` (see `make test`), which sets [`DATABASE_URL`]. A test
 //! then takes a [`TestDatabase`], which is a copy of a migrated template and nobody else's.
 
 mod database;
 mod eventually;
+pub mod oracle;
 mod proxy;
 pub mod template;
 mod url;

@@ -63,7 +63,11 @@ impl ProjectionMetrics {
             }
             Err(StateError::BudgetExceeded(_)) => self.budget_exceeded.inc(),
             Err(StateError::Store(_)) => self.failed.inc(),
-            Err(StateError::UnknownRule(_) | StateError::TooManyWindows(_)) => self.refused.inc(),
+            Err(
+                StateError::UnknownRule(_)
+                | StateError::UnknownDimension { .. }
+                | StateError::TooLarge(_),
+            ) => self.refused.inc(),
         }
     }
 }

@@ -1,4 +1,5 @@
--- pre_aggregates_merge: the deltas of one grain into its buckets, in the order of the key
+-- pre_aggregates_merge: the deltas of one grain into its buckets, in the order of the key, where no
+-- operator keeps more than counts and an amount
 INSERT INTO pre_aggregates AS b (partition, grain, series_no, operator, window_start, epoch,
                                  event_count, skipped_count, first_seq, last_seq, value)
 SELECT p.partition, $2, u.series_no, u.operator, u.window_start, u.epoch,
@@ -17,4 +18,5 @@ ON CONFLICT (series_no, grain, window_start, epoch, partition) DO UPDATE SET
         WHEN 2 THEN coalesce(b.value + excluded.value, b.value, excluded.value)
         WHEN 3 THEN least(b.value, excluded.value)
         WHEN 4 THEN greatest(b.value, excluded.value)
+        WHEN 5 THEN coalesce(b.value + excluded.value, b.value, excluded.value)
     END

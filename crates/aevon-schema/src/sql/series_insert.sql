@@ -1,14 +1,14 @@
 -- series_insert: series that a slice touches for the first time
-INSERT INTO series AS s (principal_no, rule_no, generation, partition)
-SELECT u.principal_no, u.rule_no, u.generation, p.partition
+INSERT INTO series AS s (principal_no, rule_no, generation, partition, labels_hash, labels)
+SELECT u.principal_no, u.rule_no, u.generation, p.partition, u.labels_hash, u.labels
 FROM partitions p
-CROSS JOIN unnest($2, $3, $4) AS u (principal_no, rule_no, generation)
+CROSS JOIN unnest($2, $3, $4, $5, $6) AS u (principal_no, rule_no, generation, labels_hash, labels)
 WHERE p.partition = $1
   AND NOT EXISTS (
     SELECT FROM series o
     WHERE o.principal_no = u.principal_no
       AND o.rule_no = u.rule_no
       AND o.generation = u.generation
-      AND o.labels_hash = ''
+      AND o.labels_hash = u.labels_hash
       AND o.partition = $1
   )

@@ -1,7 +1,11 @@
 -- state_raw: the events of a principal that no bucket of a plan holds: the tail behind the
--- checkpoint that is furthest behind, and parts of minutes, found through the spans of their buckets
+-- checkpoint that is furthest behind, and parts of minutes, found through the spans of their
+-- buckets. The ungrouped series is kept beside groups, so its spans cover theirs. Rules that look
+-- back also see what lies before the range
 WITH chosen AS MATERIALIZED (
     SELECT r.rule_no, r.generation, r.definition ->> 'source_event' AS source_event,
+           r.definition ->> 'operator' = 'weighted_sum' AS looks_back,
+           r.definition ? 'filter' AS is_filtered,
            coalesce(c.seq, 0) AS checkpoint
     FROM rules r
     LEFT JOIN sweep_checkpoints c
@@ -13,10 +17,13 @@ WITH chosen AS MATERIALIZED (
           ON v.name = u.name AND v.version = u.version
     )
 ), mark AS MATERIALIZED (
-    SELECT q.principal_no, m.seq, m.types
+    SELECT q.principal_no, m.seq, m.types, m.types_before, m.is_filtered
     FROM principals q
     CROSS JOIN (
-        SELECT min(checkpoint) AS seq, array_agg(DISTINCT source_event) AS types FROM chosen
+        SELECT min(checkpoint) AS seq, array_agg(DISTINCT source_event) AS types,
+               array_agg(DISTINCT source_event) FILTER (WHERE looks_back) AS types_before,
+               bool_or(is_filtered) AS is_filtered
+        FROM chosen
     ) m
     WHERE q.tenant_id = $6
       AND q.principal_id = $7
@@ -31,7 +38,7 @@ WITH chosen AS MATERIALIZED (
      AND s.generation = cs.generation
      AND s.labels_hash = ''
      AND s.partition = $1
-    CROSS JOIN unnest($8, $9, $10) AS d (window_start, edge_from, edge_to)
+    CROSS JOIN unnest($8, $9, $10, $11) AS d (window_start, edge_from, edge_to, before)
     -- OFFSET 0 keeps the planner from reading every minute of the series.
     JOIN LATERAL (
         SELECT k.epoch, k.first_seq, k.last_seq
@@ -42,27 +49,30 @@ WITH chosen AS MATERIALIZED (
           AND k.partition = $1
         OFFSET 0
     ) b ON true
+    WHERE NOT d.before OR cs.looks_back
     GROUP BY d.edge_from, d.edge_to, b.epoch
 )
-SELECT e.seq, e.occurred_at, e.type, e.data
+SELECT e.seq, e.occurred_at, e.type, e.schema_version, e.data, e.metadata
 FROM mark mt
 CROSS JOIN LATERAL (
-    SELECT t.seq, t.occurred_at, t.type, t.data
+    SELECT t.seq, t.occurred_at, t.type, t.schema_version, t.data,
+           CASE WHEN mt.is_filtered THEN t.metadata END AS metadata
     FROM events t
     WHERE t.principal_no = mt.principal_no
       AND t.seq > mt.seq
       AND t.partition = $1
-      AND t.occurred_at >= $11
-      AND t.occurred_at < $12
+      AND (t.occurred_at >= $12 OR t.type = ANY (mt.types_before))
+      AND t.occurred_at < $13
       AND t.type = ANY (mt.types)
     ORDER BY t.principal_no, t.seq
 ) e
 UNION ALL
-SELECT e.seq, e.occurred_at, e.type, e.data
+SELECT e.seq, e.occurred_at, e.type, e.schema_version, e.data, e.metadata
 FROM mark me
 CROSS JOIN spans p
 CROSS JOIN LATERAL (
-    SELECT g.seq, g.occurred_at, g.type, g.data
+    SELECT g.seq, g.occurred_at, g.type, g.schema_version, g.data,
+           CASE WHEN me.is_filtered THEN g.metadata END AS metadata
     FROM events g
     WHERE g.principal_no = me.principal_no
       AND g.seq >= p.first_seq

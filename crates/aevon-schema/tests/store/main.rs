@@ -6,6 +6,8 @@
 
 mod append;
 mod fault;
+mod fold;
+mod operators;
 mod rejected_events;
 mod rules;
 mod state;

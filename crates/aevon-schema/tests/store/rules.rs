@@ -74,22 +74,15 @@ async fn the_old_version_answers_until_the_new_one_has_caught_up() {
             names: Vec::new(),
             pinned: vec![("b_sum".to_owned(), 1)],
         },
-        range: aevon_core::state::Range::default(),
-        granularity: aevon_core::state::Granularity::Total,
+        question: aevon_core::state::Question::default(),
     };
     let budget = crate::support::BUDGET;
     let read = aevon_schema::state::read(&world.database, world.partitions, &query, budget)
         .await
         .unwrap();
     assert_eq!(read.states.len(), 1);
-    let values = &read.states[0].values;
-    assert_eq!(
-        values[0]
-            .partial
-            .answer(read.states[0].rule.operator)
-            .as_deref(),
-        Some("1609")
-    );
+    let shown = read.states[0].values[0].shown(read.states[0].rule.operator);
+    assert_eq!(shown.value.as_deref(), Some("1609"));
     query.selection.pinned[0].1 = 9;
     let missing =
         aevon_schema::state::read(&world.database, world.partitions, &query, budget).await;

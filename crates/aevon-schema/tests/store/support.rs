@@ -1,18 +1,17 @@
-//! What the tests of the store share: a world with a database, and the dumbest correct fold.
+//! What the tests of the store share: a world with a database, rules and events.
 
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
-use aevon_core::operator::Partial;
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Granularity, Range, Value};
+use aevon_core::state::{Granularity, Question, Range};
 use aevon_core::time::Timestamp;
 use aevon_schema::append::Writer;
-use aevon_schema::state::{Selection, State, StateQuery};
+use aevon_schema::state::{Selection, State, StateError, StateQuery};
 use aevon_schema::sweep::{self, Turn};
 use aevon_schema::{Connection, Database, DatabaseOptions, migrate, rules, state};
 use aevon_testkit::TestDatabase;
-use std::collections::BTreeMap;
+use aevon_testkit::oracle::OracleEvent;
 use std::time::Duration;
 
 pub(crate) const BUDGET: Duration = Duration::from_secs(10);
@@ -90,16 +89,27 @@ impl World {
         range: Range,
         granularity: Granularity,
     ) -> State {
+        let question = Question {
+            range,
+            granularity,
+            ..Question::default()
+        };
+        self.ask(principal, question).await.unwrap()
+    }
+
+    /// Asks every rule.
+    pub(crate) async fn ask(
+        &self,
+        principal: &str,
+        question: Question,
+    ) -> Result<State, StateError> {
         let query = StateQuery {
             tenant_id: "acme".to_owned(),
             principal_id: principal.to_owned(),
             selection: Selection::default(),
-            range,
-            granularity,
+            question,
         };
-        state::read(&self.database, self.partitions, &query, BUDGET)
-            .await
-            .unwrap()
+        state::read(&self.database, self.partitions, &query, BUDGET).await
     }
 
     /// The one value of the one rule, over everything.
@@ -110,7 +120,7 @@ impl World {
         let [only] = state.states.as_slice() else {
             panic!("one rule, not {state:?}")
         };
-        only.values[0].partial.answer(only.rule.operator)
+        only.values[0].shown(only.rule.operator).value
     }
 
     pub(crate) async fn count(&self, table: &str) -> i64 {
@@ -165,50 +175,16 @@ pub(crate) const SUM: &str = "name: b_sum\nsource_event: t\noperator: sum\nfield
 pub(crate) const MIN: &str = "name: c_min\nsource_event: t\noperator: min\nfield: n";
 pub(crate) const MAX: &str = "name: d_max\nsource_event: t\noperator: max\nfield: n";
 
-/// The oracle: keeps a list and folds it.
-pub(crate) fn oracle(
-    rule: &Rule,
-    log: &[NewEvent],
-    principal: &str,
-    range: Range,
-    granularity: Granularity,
-) -> Vec<Value> {
-    let mut windows: BTreeMap<Option<Timestamp>, Partial> = BTreeMap::new();
-    if granularity == Granularity::Total {
-        windows.insert(None, Partial::default());
-    }
-    for event in log {
-        let concerned = event.principal_id == principal && event.event_type == rule.source_event;
-        if !concerned || !range.contains(event.occurred_at) {
-            continue;
-        }
-        let document: serde_json::Value = serde_json::from_str(&event.data).unwrap();
-        let number = document
-            .get("n")
-            .and_then(serde_json::Value::as_i64)
-            .map(Into::into);
-        let window = match granularity {
-            Granularity::Total => None,
-            Granularity::Windows(grain) => Some(grain.floor(event.occurred_at)),
-        };
-        let one = Partial::of(rule.operator, number);
-        windows
-            .entry(window)
-            .or_default()
-            .merge(rule.operator, &one);
-    }
-    let value = |(window, partial): (Option<Timestamp>, Partial)| {
-        let (mut start, mut end) = (range.start, range.end);
-        if let (Some(window), Granularity::Windows(grain)) = (window, granularity) {
-            let behind = window.plus_micros(grain.width_us());
-            start = Some(start.map_or(window, |start| start.max(window)));
-            end = Some(end.map_or(behind, |end| end.min(behind)));
-        }
-        Value {
-            window_start: start,
-            window_end: end,
-            partial,
-        }
+/// What the oracle is to know of a principal's events; `log` is in the order of the log.
+pub(crate) fn events_of(log: &[NewEvent], principal: &str) -> Vec<OracleEvent> {
+    let event = |(seq, event): (i64, &NewEvent)| OracleEvent {
+        seq,
+        occurred_at: event.occurred_at,
+        event_type: event.event_type.clone(),
+        data: event.data.clone(),
     };
-    windows.into_iter().map(value).collect()
+    let ours = (1..)
+        .zip(log)
+        .filter(|(_, event)| event.principal_id == principal);
+    ours.map(event).collect()
 }

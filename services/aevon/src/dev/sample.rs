@@ -1,4 +1,5 @@
-//! A small realistic sample: three users of tenant acme calling models since yesterday.
+//! A small realistic sample: three users of tenant acme calling models since yesterday, on seats
+//! that change twice a day.
 //!
 //! Retry safety: an event's id and content follow from its moment alone, so that a second run on
 //! the same data sends duplicates and only adds what has happened since.
@@ -9,6 +10,10 @@ use serde_json::{Value, json};
 
 /// One event a user this often.
 const STEP_MINUTES: i64 = 20;
+/// Seats are taken in the morning and given back in the evening, in steps of a day.
+const SEATS_TAKEN: i64 = 24;
+const SEATS_GIVEN_BACK: i64 = 54;
+const STEPS_A_DAY: i64 = 72;
 const USERS: [&str; 3] = ["user_ada", "user_ben", "user_cleo"];
 
 /// Sends the sample; says how many events it has.
@@ -64,6 +69,13 @@ fn events(now: Timestamp) -> anyhow::Result<Vec<Value>> {
                     "model.call",
                     json!({"tokens": tokens, "model": model}),
                 ));
+                let change = match slot % STEPS_A_DAY {
+                    SEATS_TAKEN => Some(2 + number),
+                    SEATS_GIVEN_BACK => Some(-2 - number),
+                    _ => None,
+                };
+                let seats = |change| event(user, at, "seats.changed", json!({"change": change}));
+                events.extend(change.map(seats));
             }
         }
         slot += 1;

@@ -8,6 +8,7 @@ mod ingest;
 mod operation;
 mod overload;
 mod rejected;
+mod rules;
 mod schemas;
 mod support;
 mod telemetry;

@@ -6,6 +6,7 @@ use super::{not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::json::Path;
 use aevon_core::operator::Operator;
 use aevon_schema::rules::{self, RuleVersion, Status};
 use aevon_service::auth::Scope;
@@ -104,6 +105,11 @@ struct Item<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<&'a str>,
+    /// The names of its dimensions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    group_by: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'a str>,
     lag_events: i64,
     #[serde(serialize_with = "plain")]
@@ -130,7 +136,9 @@ impl<'a> Item<'a> {
             description: rule.description.as_deref(),
             source_event: &rule.source_event,
             operator: rule.operator,
-            field: rule.field.as_ref().map(aevon_core::json::Path::canonical),
+            field: rule.field.as_ref().map(Path::canonical),
+            filter: rule.filter.as_ref().map(aevon_core::filter::Filter::text),
+            group_by: rule.group_by.iter().map(Path::short).collect(),
             unit: rule.unit.as_deref(),
             lag_events: version.lag_events,
             lag_seconds: version.lag_seconds,

@@ -5,9 +5,11 @@ use super::{not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::json::Path;
+use aevon_core::labels::Grouping;
 use aevon_core::operator::Operator;
 use aevon_core::position::Version;
-use aevon_core::state::{Granularity, Range};
+use aevon_core::state::{Granularity, Question, Range, TooLarge};
 use aevon_core::time::Timestamp;
 use aevon_schema::state::{self, RuleState, Selection, State, StateError, StateQuery};
 use aevon_service::auth::Scope;
@@ -68,8 +70,11 @@ async fn answer(
         tenant_id,
         principal_id,
         selection: selection(&parameters.all("rule"))?,
-        range: range(&mut parameters)?,
-        granularity: granularity(parameters.one("granularity")?)?,
+        question: Question {
+            range: range(&mut parameters)?,
+            granularity: granularity(parameters.one("granularity")?)?,
+            grouping: grouping(&mut parameters)?,
+        },
     };
     parameters.finish()?;
     let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
@@ -132,12 +137,43 @@ fn granularity(value: Option<String>) -> Result<Granularity, Problem> {
     })
 }
 
+/// `group_by=a&group_by=b`, or `a,b`; `filter[a]=x` keeps a label, `filter[a]` the group that has
+/// none.
+fn grouping(parameters: &mut Parameters) -> Result<Grouping, Problem> {
+    let mut grouping = Grouping::default();
+    for name in parameters.all("group_by").iter().flat_map(|v| v.split(',')) {
+        let path = dimension("group_by", name)?;
+        if !grouping.by.contains(&path) {
+            grouping.by.push(path);
+        }
+    }
+    for (name, value) in parameters.keyed("filter") {
+        let parameter = format!("filter[{name}]");
+        // A label with NUL is no event's, and Postgres could not even be asked.
+        if value.as_ref().is_some_and(|value| value.contains('\0')) {
+            return Err(invalid(&parameter, "holds a control character"));
+        }
+        grouping.keep(&dimension(&parameter, &name)?, value);
+    }
+    Ok(grouping)
+}
+
+fn dimension(parameter: &str, name: &str) -> Result<Path, Problem> {
+    match Path::parse(name) {
+        Ok(_) if name.contains('\0') => Err(invalid(parameter, "holds a control character")),
+        Ok(path) => Ok(path),
+        Err(reason) => Err(invalid(parameter, format!("{name:?} {reason}"))),
+    }
+}
+
 fn problem(error: &StateError) -> Problem {
     let detail = error.to_string();
     match error {
         StateError::Store(error) => store_problem(error),
         StateError::UnknownRule(_) => Problem::new(Code::UnknownRule, detail),
-        StateError::TooManyWindows(_) => Problem::new(Code::TooManyWindows, detail),
+        StateError::UnknownDimension { .. } => Problem::new(Code::InvalidParameter, detail),
+        StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
+        StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
         StateError::BudgetExceeded(_) => {
             let what_to_do = "ask for a shorter range or fewer rules, or ask again when the \
                               aggregator has caught up (lag_events of /v1/rules)";
@@ -170,16 +206,41 @@ struct RuleAnswer<'a> {
     operator: Operator,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'a str>,
-    values: Vec<Value>,
+    values: Vec<Value<'a>>,
 }
 
 #[derive(Clone, Serialize)]
-struct Value {
+struct Value<'a> {
     window_start: Option<Timestamp>,
     window_end: Option<Timestamp>,
+    /// Only where the answer is divided into groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Group<'a>>,
     value: Option<String>,
+    /// Only where the value is an estimate.
+    #[serde(flatten)]
+    estimate: Option<Estimate>,
     event_count: i64,
     skipped_count: i64,
+}
+
+#[derive(Clone, Serialize)]
+struct Estimate {
+    approximate: bool,
+    relative_error: f64,
+}
+
+/// Labels by the names of their dimensions.
+#[derive(Clone)]
+struct Group<'a> {
+    dimensions: &'a [String],
+    labels: &'a [Option<String>],
+}
+
+impl Serialize for Group<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.dimensions.iter().zip(self.labels))
+    }
 }
 
 /// What may differ between two equal answers.
@@ -197,9 +258,9 @@ impl<'a> Answer<'a> {
         Self {
             tenant_id: &query.tenant_id,
             principal_id: &query.principal_id,
-            start: query.range.start,
-            end: query.range.end,
-            granularity: query.granularity.as_str(),
+            start: query.question.range.start,
+            end: query.question.range.end,
+            granularity: query.question.granularity.as_str(),
             timezone: "UTC",
             version,
             as_of: state.data_through,
@@ -220,12 +281,23 @@ impl<'a> Answer<'a> {
 impl<'a> RuleAnswer<'a> {
     fn new(state: &'a RuleState) -> Self {
         let operator = state.rule.operator;
-        let value = |value: &aevon_core::state::Value| Value {
-            window_start: value.window_start,
-            window_end: value.window_end,
-            value: value.partial.answer(operator),
-            event_count: value.partial.event_count,
-            skipped_count: value.partial.skipped_count,
+        let value = |value: &'a aevon_core::state::Value| {
+            let shown = value.shown(operator);
+            Value {
+                window_start: value.window_start,
+                window_end: value.window_end,
+                group: (!state.dimensions.is_empty()).then_some(Group {
+                    dimensions: &state.dimensions,
+                    labels: &value.group.0,
+                }),
+                value: shown.value,
+                estimate: shown.relative_error.map(|relative_error| Estimate {
+                    approximate: true,
+                    relative_error,
+                }),
+                event_count: value.partial.event_count,
+                skipped_count: value.partial.skipped_count,
+            }
         };
         Self {
             rule: &state.rule.name,

@@ -1,0 +1,281 @@
+//! The dumbest correct fold: keeps a list, filters it, and computes each value from the events
+//! themselves. Knows nothing of partial results, buckets, plans or sketches.
+
+use aevon_core::json::Path;
+use aevon_core::operator::Operator;
+use aevon_core::rule::Rule;
+use aevon_core::state::{Answer, Granularity, MAX_VALUES, Question, Range};
+use aevon_core::time::Timestamp;
+use bigdecimal::{BigDecimal, RoundingMode, Zero};
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+
+/// An event of one principal.
+#[derive(Clone, Debug)]
+pub struct OracleEvent {
+    /// Its place in the order of the log.
+    pub seq: i64,
+    /// Valid time.
+    pub occurred_at: Timestamp,
+    /// What happened.
+    pub event_type: String,
+    /// A JSON object.
+    pub data: String,
+}
+
+/// One value of an answer, as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OracleValue {
+    /// First instant of the window, cut by the range.
+    pub window_start: Option<Timestamp>,
+    /// First instant behind it.
+    pub window_end: Option<Timestamp>,
+    /// The labels of its group.
+    pub group: Vec<Option<String>>,
+    /// The value.
+    pub value: Option<String>,
+    /// Events that entered it.
+    pub event_count: i64,
+    /// Events that did not.
+    pub skipped_count: i64,
+}
+
+/// What a filter says of an event's data; none where it fails.
+pub type Judge = fn(&Json) -> Option<bool>;
+
+/// The filter that takes everything.
+pub fn everything(_: &Json) -> Option<bool> {
+    Some(true)
+}
+
+/// The answer that a rule owes, from the list of a principal's events.
+pub fn fold(
+    rule: &Rule,
+    judge: Judge,
+    log: &[OracleEvent],
+    question: &Question,
+) -> Vec<OracleValue> {
+    let mut groups: BTreeMap<Vec<Option<String>>, Vec<Seen>> = BTreeMap::new();
+    if question.grouping.by.is_empty() {
+        groups.insert(Vec::new(), Vec::new());
+    }
+    for event in log {
+        let data: Json = serde_json::from_str(&event.data).expect("data is JSON");
+        if event.event_type != rule.source_event || judge(&data) == Some(false) {
+            continue;
+        }
+        let label = |path: &Path| label(data.pointer(&path.canonical()));
+        let is_kept = rule.group_by.iter().all(|path| {
+            let keep = question.grouping.keep.get(path);
+            keep.is_none_or(|keep| keep.contains(&label(path)))
+        });
+        if !is_kept {
+            continue;
+        }
+        let is_asked = |path: &&Path| question.grouping.by.contains(path);
+        let group = rule.group_by.iter().filter(is_asked).map(label).collect();
+        let field = rule
+            .field
+            .as_ref()
+            .and_then(|path| data.pointer(&path.canonical()));
+        let seen = Seen {
+            at: event.occurred_at,
+            seq: event.seq,
+            field: judge(&data).and(Some(field.cloned().unwrap_or(Json::Null))),
+        };
+        groups.entry(group).or_default().push(seen);
+    }
+    let mut values = Vec::new();
+    for (group, seen) in groups {
+        for window in windows(rule.operator, question, &seen) {
+            let value = one(rule.operator, window, &seen, &group);
+            // A total that is not divided into groups is given over nothing, too.
+            let is_total = question.granularity == Granularity::Total && group.is_empty();
+            if value.event_count + value.skipped_count > 0 || is_total {
+                values.push(value);
+            }
+        }
+    }
+    values.sort_by_key(|value| (value.window_start, value.group.clone()));
+    assert!(
+        values.len() <= MAX_VALUES,
+        "the oracle is asked for too much"
+    );
+    values
+}
+
+/// What an answer shows, to be compared.
+pub fn shown(rule: &Rule, values: &[aevon_core::state::Value]) -> Vec<OracleValue> {
+    let value = |value: &aevon_core::state::Value| OracleValue {
+        window_start: value.window_start,
+        window_end: value.window_end,
+        group: value.group.0.clone(),
+        value: value.shown(rule.operator).value,
+        event_count: value.partial.event_count,
+        skipped_count: value.partial.skipped_count,
+    };
+    values.iter().map(value).collect()
+}
+
+/// The same for an answer in the making.
+pub fn finished(rule: &Rule, answer: Answer<'_>) -> Vec<OracleValue> {
+    shown(rule, &answer.finish().expect("the answer is not too large"))
+}
+
+struct Seen {
+    at: Timestamp,
+    seq: i64,
+    /// None where the filter failed.
+    field: Option<Json>,
+}
+
+fn windows(operator: Operator, question: &Question, seen: &[Seen]) -> Vec<Range> {
+    let range = question.range;
+    let Granularity::Windows(grain) = question.granularity else {
+        return vec![range];
+    };
+    let inside = seen
+        .iter()
+        .map(|one| one.at)
+        .filter(|at| range.contains(*at));
+    let mut starts: BTreeSet<Timestamp> = inside.map(|at| grain.floor(at)).collect();
+    if operator == Operator::WeightedSum {
+        let first = seen
+            .iter()
+            .map(|one| one.at)
+            .filter(|at| range.end.is_none_or(|e| *at < e));
+        let first = first
+            .min()
+            .map(|at| range.start.map_or(at, |start| start.max(at)));
+        let last = range
+            .end
+            .map(|end| end.plus_micros(-1))
+            .or(starts.last().copied());
+        if let (Some(first), Some(last)) = (first, last) {
+            let mut at = grain.floor(first);
+            while at <= last && range.start.is_none_or(|s| range.end.is_none_or(|e| s < e)) {
+                starts.insert(at);
+                at = at.plus_micros(grain.width_us());
+            }
+        }
+    }
+    let cut = |start: Timestamp| {
+        let end = start.plus_micros(grain.width_us());
+        Range {
+            start: Some(range.start.map_or(start, |s| s.max(start))),
+            end: Some(range.end.map_or(end, |e| e.min(end))),
+        }
+    };
+    starts.into_iter().map(cut).collect()
+}
+
+fn one(operator: Operator, window: Range, seen: &[Seen], group: &[Option<String>]) -> OracleValue {
+    let looks_back = operator == Operator::WeightedSum;
+    let counts = |at: Timestamp| {
+        let is_late_enough = looks_back || window.start.is_none_or(|start| start <= at);
+        is_late_enough && window.end.is_none_or(|end| at < end)
+    };
+    let seen: Vec<&Seen> = seen.iter().filter(|one| counts(one.at)).collect();
+    let usable = |one: &&&Seen| match (&one.field, operator) {
+        (None, _) => false,
+        (Some(_), Operator::Count) => true,
+        (Some(field), Operator::UniqueCount) => {
+            field.is_string() || field.is_number() || field.is_boolean()
+        }
+        (Some(field), _) => number(field).is_some(),
+    };
+    let entered: Vec<&Seen> = seen.iter().filter(usable).copied().collect();
+    OracleValue {
+        window_start: window.start,
+        window_end: window.end,
+        group: group.to_vec(),
+        value: value(operator, window, &entered),
+        event_count: entered.len() as i64,
+        skipped_count: (seen.len() - entered.len()) as i64,
+    }
+}
+
+fn value(operator: Operator, window: Range, entered: &[&Seen]) -> Option<String> {
+    let numbers = || {
+        let field = |one: &&Seen| one.field.as_ref().and_then(number);
+        entered.iter().filter_map(field)
+    };
+    let sum = || numbers().fold(BigDecimal::zero(), |sum, number| sum + number);
+    match operator {
+        Operator::Count => Some(entered.len().to_string()),
+        Operator::Sum => Some(plain(&sum())),
+        Operator::Min => numbers().min().map(|number| plain(&number)),
+        Operator::Max => numbers().max().map(|number| plain(&number)),
+        Operator::Avg => {
+            let count = entered.len() as u64;
+            // Enough digits that rounding twice is rounding once, for the sizes of a test.
+            let mean = (count > 0).then(|| sum().with_prec(90) / BigDecimal::from(count))?;
+            let digits = NonZeroU64::new(34).expect("34 is not 0");
+            Some(plain(
+                &mean.with_precision_round(digits, RoundingMode::HalfEven),
+            ))
+        }
+        Operator::Latest => {
+            let last = entered.iter().max_by_key(|one| (one.at, one.seq))?;
+            last.field
+                .as_ref()
+                .and_then(number)
+                .map(|number| plain(&number))
+        }
+        Operator::UniqueCount => {
+            let kind = |field: &Json| match number(field) {
+                Some(number) if field.is_number() => plain(&number),
+                _ => field.to_string(),
+            };
+            let kinds: BTreeSet<String> = entered
+                .iter()
+                .filter_map(|one| one.field.as_ref().map(kind))
+                .collect();
+            Some(kinds.len().to_string())
+        }
+        Operator::WeightedSum => {
+            let end = window.end?;
+            let stood = |one: &&Seen| {
+                let since = window.start.map_or(one.at, |start| start.max(one.at));
+                let micros = BigDecimal::from(end.as_micros() - since.as_micros());
+                one.field
+                    .as_ref()
+                    .and_then(number)
+                    .map(|change| change * micros)
+            };
+            let micros: BigDecimal = entered.iter().filter_map(stood).sum();
+            Some(plain(&(micros / BigDecimal::from(1_000_000))))
+        }
+    }
+}
+
+fn number(field: &Json) -> Option<BigDecimal> {
+    match field {
+        Json::Number(number) => number.to_string().parse().ok(),
+        Json::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn label(value: Option<&Json>) -> Option<String> {
+    match value? {
+        Json::Null => None,
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) => number
+            .to_string()
+            .parse()
+            .ok()
+            .map(|n: BigDecimal| plain(&n)),
+        Json::Array(_) => Some("aevon.array".to_owned()),
+        Json::Object(_) => Some("aevon.object".to_owned()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn plain(number: &BigDecimal) -> String {
+    match number.is_zero() {
+        true => "0".to_owned(),
+        false => number.normalized().to_plain_string(),
+    }
+}
