@@ -127,3 +127,49 @@ async fn a_tenant_at_ten_times_its_share_leaves_the_others_their_speed() {
         "p99 with ten shares over p99 with one: {ratios:?}"
     );
 }
+
+/// The most memory that the process has held so far, in MiB.
+fn peak_mib(service: &Service) -> u64 {
+    let status = format!("/proc/{}/status", service.child.id());
+    let status = std::fs::read_to_string(status).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_has_a_bound_whatever_is_sent_at_once() {
+    let db = TestDatabase::create().await;
+    let ingest = Arc::new(Service::start("ingest-svc", db.url(), &[]).await);
+    let of_900_bytes = |n: usize| event("p", &n.to_string(), &format!(r#"{{"x":"{n:0>790}"}}"#));
+    let large = array(&(0..9_900).map(of_900_bytes).collect::<Vec<_>>());
+    assert!(large.len() > 8 << 20, "{} bytes", large.len());
+    let faulty = format!("[{}]", vec![r#"{"a":1,"b":1,"c":1}"#; 10_000].join(","));
+    let lines = (0..10_000).map(|n| event("p", &n.to_string(), "{}").replace('\n', ""));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    let kinds = [
+        ("application/json", large, &[202, 503][..]),
+        ("application/json", faulty, &[422, 503]),
+        ("application/x-ndjson", lines, &[202, 207, 422, 503]),
+    ];
+    for (content_type, body, expected) in kinds {
+        let send = |_| {
+            let (ingest, body) = (Arc::clone(&ingest), body.clone());
+            tokio::spawn(async move {
+                let headers = [("content-type", content_type)];
+                let sent = ingest.send(Method::POST, "/v1/events", &headers, body);
+                sent.await.status
+            })
+        };
+        let sent: Vec<_> = (0..48).map(send).collect();
+        for one in sent {
+            let status = one.await.unwrap();
+            assert!(expected.contains(&status), "{content_type}: {status}");
+        }
+    }
+    let peak = peak_mib(&ingest);
+    eprintln!("peak: {peak} MiB");
+    assert!(peak <= 512, "{peak} MiB");
+    // It still does its work.
+    assert_eq!(ingest.post(event("p", "last", "{}")).await.status, 202);
+}

@@ -260,7 +260,8 @@ async fn a_role_without_its_rights_is_not_ready_until_it_has_them() {
         ),
         (
             "aggregator-svc",
-            "GRANT SELECT ON partitions, events TO r; GRANT SELECT, INSERT, UPDATE ON rules, \
+            "GRANT SELECT ON partitions, principals, events TO r; \
+             GRANT SELECT, INSERT, UPDATE ON rules, \
              series, sweep_checkpoints TO r; GRANT USAGE ON SEQUENCE series_numbers TO r; \
              GRANT SELECT, UPDATE ON sweep_leases TO r; GRANT SELECT, INSERT ON pre_aggregates TO r",
             "GRANT UPDATE ON pre_aggregates TO r",
