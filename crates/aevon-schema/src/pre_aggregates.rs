@@ -44,7 +44,8 @@ pub(crate) async fn merge(
     grain: Grain,
     mut deltas: Vec<BucketDelta>,
 ) -> Result<usize, StoreError> {
-    deltas.sort_unstable_by_key(|delta| (delta.series_no, delta.window_start, delta.epoch));
+    // Cached: the deltas are large, and come in no order.
+    deltas.sort_by_cached_key(|delta| (delta.series_no, delta.window_start, delta.epoch));
     let mut rows = 0;
     while !deltas.is_empty() {
         let sketches = deltas

@@ -21,7 +21,7 @@ WITH chosen AS MATERIALIZED (
     FROM principals q
     CROSS JOIN (
         SELECT min(checkpoint) AS seq, array_agg(DISTINCT source_event) AS types,
-               array_agg(DISTINCT source_event) FILTER (WHERE looks_back) AS types_before,
+               array_agg(source_event) FILTER (WHERE looks_back) AS types_before,
                bool_or(is_filtered) AS is_filtered
         FROM chosen
     ) m
