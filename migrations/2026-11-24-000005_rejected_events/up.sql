@@ -15,8 +15,8 @@ CREATE TABLE rejected_events (
     faults       json NOT NULL,
     -- The event, or the body as a whole, as far as it is kept.
     body         bytea NOT NULL,
-    -- How many bytes it has in full.
-    body_bytes   bigint NOT NULL
+    -- How many bytes it has in full; null where nobody counted them.
+    body_bytes   bigint
 );
 
 CREATE INDEX rejected_events_by_tenant ON rejected_events (tenant_id, rejected_no);

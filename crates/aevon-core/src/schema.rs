@@ -3,8 +3,11 @@
 //!
 //! Invariant: a schema is whole in itself. A reference that leads out of it is a fault of the
 //! schema, found before any event is checked; nothing is ever fetched.
-//! Invariant: checking takes time in proportion to the data: patterns are those of a regular
-//! expression engine without backtracking, and the listing of faults has a bound.
+//! Invariant: checking takes time in proportion to the data: schemas are not recursive, patterns are
+//! those of a regular expression engine without backtracking, and the listing of faults has a
+//! bound.
+
+mod extent;
 
 use crate::event::{Fault, FaultCode};
 use crate::json;
@@ -16,6 +19,8 @@ use std::collections::BTreeMap;
 
 /// The dialect that schemas are written in, where they name one.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+/// Most characters that are shown of a title or a description.
+const MAX_SHOWN_CHARS: usize = 500;
 /// Most faults of an event that are listed.
 const MAX_FAULTS: usize = 32;
 /// Bytes of `data`, over all events of a body, of which every fault is listed; of what lies beyond
@@ -74,16 +79,15 @@ impl Schema {
                 "$schema: {dialect} is not read; write {DIALECT} or leave it out"
             ));
         }
+        extent::check(document)?;
         let built = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .with_pattern_options(PatternOptions::regex())
             .offline()
             .build(document);
         let text = |name: &str| {
-            document
-                .get(name)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
+            let text = document.get(name).and_then(Value::as_str)?;
+            Some(text.chars().take(MAX_SHOWN_CHARS).collect())
         };
         let digest = Sha256::digest(document.to_string().as_bytes());
         Ok(Self {
@@ -265,6 +269,12 @@ mod tests {
         additionalProperties: false
     ";
 
+    const RECURSIVE: &str = "
+        $ref: '#/$defs/e'
+        $defs:
+          e: {oneOf: [{properties: {of: {$ref: '#/$defs/e'}}}, {type: number}]}
+    ";
+
     fn found(schemas: &Schemas, version: i32, data: &str) -> Vec<(String, &'static str, String)> {
         let faults =
             SchemaCheck::new(schemas).faults(Some("acme"), "model.call", version, data, "/data");
@@ -339,15 +349,38 @@ mod tests {
                 "$ref: https://example.com/other.json",
                 "https://example.com/other.json",
             ),
-            ("$ref: file:///etc/hostname", "Retrieval is disabled"),
+            ("$ref: file:///etc/hostname", "nothing is fetched"),
             ("$ref: '#/$defs/none'", "/$defs/none"),
             ("pattern: '(?=a)b'", "/pattern"),
+            ("items: {$ref: '#'}", "# leads back to itself"),
+            (RECURSIVE, "#/$defs/e leads back to itself"),
+            ("items: {$dynamicRef: '#x'}", "$dynamicRef"),
+            ("items: {$id: 'https://example.com/x'}", "$id"),
         ] {
             let found = refused(text);
             assert!(found.contains(reason), "{text}: {found}");
         }
         let dialect = format!("$schema: {DIALECT}");
         assert!(Schema::from_yaml(&dialect).is_ok());
+    }
+
+    #[test]
+    fn a_small_schema_that_unfolds_into_a_large_one_is_refused() {
+        let level = |n: usize| {
+            let next = format!("{{$ref: '#/$defs/l{}'}}", n + 1);
+            format!("l{n}: {{anyOf: [{next}, {next}]}}")
+        };
+        let schema = |levels: usize| {
+            let last = format!("l{levels}: {{}}");
+            let levels: Vec<String> = (0..levels).map(level).chain([last]).collect();
+            format!("$ref: '#/$defs/l0'\n$defs:\n  {}", levels.join("\n  "))
+        };
+        assert!(Schema::from_yaml(&schema(3)).is_ok());
+        let refused = Schema::from_yaml(&schema(64)).unwrap_err();
+        assert!(refused.contains("it may have 100000"), "{refused}");
+        // A property of that name refers to nothing, and neither does data.
+        let schema = "properties: {$ref: {const: {$ref: '#'}}}";
+        assert!(Schema::from_yaml(schema).is_ok());
     }
 
     #[test]

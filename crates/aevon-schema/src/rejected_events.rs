@@ -38,8 +38,8 @@ pub struct Rejected {
     pub faults: String,
     /// The event, or the body as a whole, as far as it is kept.
     pub body: Vec<u8>,
-    /// How many bytes it has in full.
-    pub body_bytes: usize,
+    /// How many bytes it has in full, where that is known.
+    pub body_bytes: Option<usize>,
 }
 
 impl Rejected {
@@ -70,8 +70,8 @@ pub struct Stored {
     pub faults: String,
     /// The event, or the body as a whole, as far as it is kept.
     pub body: Vec<u8>,
-    /// How many bytes it has in full.
-    pub body_bytes: i64,
+    /// How many bytes it has in full, where that is known.
+    pub body_bytes: Option<i64>,
     /// Whether the list goes on behind it.
     pub has_next: bool,
 }
@@ -84,7 +84,7 @@ pub async fn insert(connection: &mut Connection, list: &[Rejected]) -> Result<()
     fn column<'a, T>(list: &'a [Rejected], field: impl Fn(&'a Rejected) -> T) -> Vec<T> {
         list.iter().map(field).collect()
     }
-    let bytes = |one: &Rejected| i64::try_from(one.body_bytes).unwrap_or(i64::MAX);
+    let bytes = |one: &Rejected| one.body_bytes.and_then(|bytes| i64::try_from(bytes).ok());
     let query = diesel::sql_query(include_str!("sql/rejected_events_insert.sql"))
         .bind::<Array<Timestamptz>, _>(column(list, |one| to_pg(one.received_at)))
         .bind::<Array<Text>, _>(column(list, |one| &one.tenant_id))
@@ -95,7 +95,7 @@ pub async fn insert(connection: &mut Connection, list: &[Rejected]) -> Result<()
         .bind::<Array<Nullable<Text>>, _>(column(list, |one| one.content_type.as_deref()))
         .bind::<Array<Text>, _>(column(list, |one| &one.faults))
         .bind::<Array<Binary>, _>(column(list, |one| one.body.as_slice()))
-        .bind::<Array<BigInt>, _>(column(list, bytes));
+        .bind::<Array<Nullable<BigInt>>, _>(column(list, bytes));
     connection.begin_use();
     Statement::<_, ()>::new(query)
         .execute(&mut connection.pg)
@@ -129,7 +129,7 @@ type Columns = (
     Nullable<Text>,
     Text,
     Binary,
-    BigInt,
+    Nullable<BigInt>,
     Bool,
 );
 type Row = (
@@ -142,7 +142,7 @@ type Row = (
     Option<String>,
     String,
     Vec<u8>,
-    i64,
+    Option<i64>,
     bool,
 );
 

@@ -4,12 +4,13 @@
 
 use crate::http::answer::Outcome;
 use crate::queue::{Queue, Unstored};
+use crate::rejected;
 use crate::shares::{Shares, Size};
 use aevon_core::append::Verdict;
 use aevon_schema::append::AppendError;
 use aevon_service::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use aevon_service::metrics::{Metrics, SECONDS};
-use aevon_service::problem::Code;
+use aevon_service::problem::{Code, Problem};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ impl IngestMetrics {
             rejected: outcome("rejected"),
             by_code: metrics.counters(
                 "aevon_ingest_rejected_total",
-                "Events that were refused, conflicts included, by the code that the caller saw.",
+                "Events that were refused, and bodies that were as a whole, by the code that the caller \
+                 saw.",
                 &["code"],
             )?,
             codes: Code::ALL.iter().map(|_| OnceLock::new()).collect(),
@@ -90,8 +92,8 @@ impl IngestMetrics {
             )?,
             unkept: metrics.counter(
                 "aevon_ingest_rejected_unkept_total",
-                "Events that were refused and are not in `rejected_events`, for want of room or of a \
-                 database.",
+                "Events that were refused and are not in `rejected_events`: more than are kept of a \
+                 request or in a minute, or no database.",
             )?,
             connected: metrics.gauges(
                 "aevon_ingest_writer_connected",
@@ -112,12 +114,30 @@ impl IngestMetrics {
                     Code::EventConflict => self.0.conflict.inc(),
                     _ => self.0.rejected.inc(),
                 }
-                // The order of the variants is that of the list.
-                if let Some(series) = self.0.codes.get(code as usize) {
-                    let find = || self.0.by_code.with_label_values(&[code.as_str()]);
-                    series.get_or_init(find).inc();
-                }
+                self.by_code(code);
             }
+        }
+    }
+
+    /// A body was refused as a whole.
+    pub(crate) fn refused(&self, problem: &Problem) {
+        if rejected::is_of_interest(problem) {
+            self.by_code(problem.code);
+        }
+    }
+
+    /// A caller was not let in, perhaps because nobody could say who it is.
+    pub(crate) fn not_let_in(&self, problem: &Problem) {
+        if problem.code == Code::DatabaseUnavailable {
+            self.0.database.inc();
+        }
+    }
+
+    fn by_code(&self, code: Code) {
+        // The order of the variants is that of the list.
+        if let Some(series) = self.0.codes.get(code as usize) {
+            let find = || self.0.by_code.with_label_values(&[code.as_str()]);
+            series.get_or_init(find).inc();
         }
     }
 

@@ -11,6 +11,7 @@ use aevon_schema::rejected_events::{self, Rejected};
 use aevon_schema::{Database, StoreError, with_causes};
 use aevon_service::metrics::IntCounter;
 use aevon_service::problem::{Problem, ProblemItem};
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,8 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 const MAX_EVENTS: usize = 100;
 /// Bytes of their bodies.
 const MAX_BYTES: usize = 1024 * 1024;
-/// Bytes of one body that are kept: an event may have as many.
-const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Bytes of one body that are kept: an event may have 256 KiB, and more in our own format.
+const MAX_BODY_BYTES: usize = 272 * 1024;
 /// Requests whose refusals wait to be written.
 const MAX_WAITING: usize = 1_000;
 /// Bytes of all of them.
@@ -34,15 +35,20 @@ const ATTEMPTS: usize = 5;
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one attempt may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for what was refused last.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// What part of the table's bound is written between two looks at it at most: what was deleted
+/// takes room until Postgres has tidied up.
+const WRITTEN_PART: usize = 4;
 /// Between two looks at what is too old or too much.
 const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Bytes that were refused, as far as they are kept.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Kept {
     bytes: Vec<u8>,
-    /// How many there were.
-    sent: usize,
+    /// How many there were; none where nobody counted them.
+    sent: Option<usize>,
 }
 
 impl Kept {
@@ -78,6 +84,14 @@ impl Keeping {
         Some(kept)
     }
 
+    /// Notes how long a body is that is not kept.
+    pub(crate) fn length(&self, sent: Option<usize>) {
+        self.whole.replace(Some(Kept {
+            bytes: Vec::new(),
+            sent,
+        }));
+    }
+
     /// Keeps a body as a whole.
     pub(crate) fn body(&self, bytes: &[u8]) {
         self.whole.replace(Some(cut(bytes, bytes.len())));
@@ -87,7 +101,7 @@ impl Keeping {
 fn cut(bytes: &[u8], sent: usize) -> Kept {
     Kept {
         bytes: bytes[..bytes.len().min(MAX_BODY_BYTES)].to_vec(),
-        sent,
+        sent: Some(sent),
     }
 }
 
@@ -192,13 +206,15 @@ impl Keeper {
                 }
                 (None, None) => None,
             };
-            if let Some(kept) = kept {
-                list.push(Rejected {
+            match kept {
+                None if !rejection.is_foreign() => self.dropped.inc(),
+                None => {}
+                Some(kept) => list.push(Rejected {
                     item_index: (!is_one).then(|| i32::try_from(index).unwrap_or(i32::MAX)),
                     event_id: id.map(str::to_owned),
                     faults: faults(&rejection.problem_items()),
                     ..of.rejected(tenant_id, rejection.codes(), kept)
-                });
+                }),
             }
         }
         self.keep(list);
@@ -209,7 +225,7 @@ impl Keeper {
         let Some(tenant_id) = of.tenant.filter(|_| is_of_interest(problem)) else {
             return;
         };
-        let whole = keeping.whole.take().unwrap_or_else(|| cut(&[], 0));
+        let whole = keeping.whole.take().unwrap_or_default();
         let fault = ProblemItem {
             index: None,
             id: None,
@@ -223,7 +239,7 @@ impl Keeper {
         }]);
     }
 
-    /// Waits until everything that was kept so far is written, or for [`WRITE_TIMEOUT`].
+    /// Waits until everything that was kept so far is written, or for [`FLUSH_TIMEOUT`].
     pub(crate) async fn flush(&self) {
         let flushed = async {
             let (sender, written) = oneshot::channel();
@@ -232,7 +248,7 @@ impl Keeper {
                 let _ = written.await;
             }
         };
-        if tokio::time::timeout(WRITE_TIMEOUT, flushed).await.is_err() {
+        if tokio::time::timeout(FLUSH_TIMEOUT, flushed).await.is_err() {
             tracing::warn!("what was refused last may not be kept");
         }
     }
@@ -256,7 +272,7 @@ impl Keeper {
 }
 
 /// Not what is nobody's fault but the caller's key's, or ours: that is sent again.
-fn is_of_interest(problem: &Problem) -> bool {
+pub(crate) fn is_of_interest(problem: &Problem) -> bool {
     let status = problem.code.status().as_u16();
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 429)
 }
@@ -275,22 +291,60 @@ pub(crate) struct Bounds {
 /// Writes what was refused, until every [`Keeper`] is gone.
 pub(crate) async fn run(database: Database, mut waiting: Waiting, bounds: Bounds) {
     let mut next_trim = Instant::now();
+    let mut allowance = Allowance::default();
     let mut group = Vec::new();
     loop {
+        if Instant::now() >= next_trim {
+            next_trim = Instant::now() + TRIM_INTERVAL;
+            let is_trimmed = trim(&database, bounds).await;
+            allowance = Allowance::new(if is_trimmed { bounds.max_bytes } else { 0 });
+        }
         let until_trim = next_trim.saturating_duration_since(Instant::now());
         let received = waiting.receiver.recv_many(&mut group, GROUP);
         match tokio::time::timeout(until_trim, received).await {
             Ok(0) => return,
-            Ok(_) => take(&database, &waiting.dropped, std::mem::take(&mut group)).await,
-            Err(_) => {
-                next_trim = Instant::now() + TRIM_INTERVAL;
-                trim(&database, bounds).await;
+            Ok(_) => {
+                let group = std::mem::take(&mut group);
+                take(&database, &waiting.dropped, &mut allowance, group).await;
             }
+            Err(_) => {}
         }
     }
 }
 
-async fn take(database: &Database, dropped: &IntCounter, group: Vec<Message>) {
+/// How many bytes may be written until the table is trimmed. A tenant gets as much as is left.
+#[derive(Debug, Default)]
+struct Allowance {
+    left: usize,
+    tenants: FxHashMap<String, usize>,
+}
+
+impl Allowance {
+    fn new(max_bytes: usize) -> Self {
+        Self {
+            left: max_bytes / WRITTEN_PART,
+            tenants: FxHashMap::default(),
+        }
+    }
+
+    fn takes(&mut self, one: &Rejected) -> bool {
+        let bytes = one.size_bytes();
+        let taken = self.tenants.get(&one.tenant_id).copied().unwrap_or(0);
+        if taken + bytes > self.left {
+            return false;
+        }
+        self.left -= bytes;
+        self.tenants.insert(one.tenant_id.clone(), taken + bytes);
+        true
+    }
+}
+
+async fn take(
+    database: &Database,
+    dropped: &IntCounter,
+    allowance: &mut Allowance,
+    group: Vec<Message>,
+) {
     let (mut batches, mut flushes) = (Vec::new(), Vec::new());
     for message in group {
         match message {
@@ -301,7 +355,9 @@ async fn take(database: &Database, dropped: &IntCounter, group: Vec<Message>) {
     let lists = batches
         .iter_mut()
         .map(|batch| std::mem::take(&mut batch.list));
-    let list: Vec<Rejected> = lists.flatten().collect();
+    let (list, beyond): (Vec<Rejected>, Vec<Rejected>) =
+        lists.flatten().partition(|one| allowance.takes(one));
+    dropped.inc_by(beyond.len() as u64);
     if !list.is_empty() && !write(database, &list).await {
         dropped.inc_by(list.len() as u64);
     }
@@ -329,15 +385,22 @@ async fn write(database: &Database, list: &[Rejected]) -> bool {
     false
 }
 
-async fn trim(database: &Database, bounds: Bounds) {
+async fn trim(database: &Database, bounds: Bounds) -> bool {
     let trimming = async {
         let mut connection = database.get().await?;
         rejected_events::trim(&mut connection, bounds.keep, bounds.max_bytes).await
     };
     match within(TRIM_INTERVAL, "trimming what was refused", trimming).await {
-        Ok(0) => {}
-        Ok(events) => tracing::info!(events, "refused events were too old or too much, and went"),
-        Err(error) => tracing::warn!(error = with_causes(&error), "refused events stay for now"),
+        Ok(0) => true,
+        Ok(events) => {
+            tracing::info!(events, "refused events were too old or too much, and went");
+            true
+        }
+        Err(error) => {
+            let error = with_causes(&error);
+            tracing::warn!(error, "refused events stay for now, and no others are kept");
+            false
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Aevon's own format: one JSON object an event.
 
 use super::reader::{Fields, Reader, future_refusal};
-use super::{Fault, FaultCode, NewEvent, RESERVED_METADATA_PREFIX, Receipt, Refusal};
+use super::{
+    Fault, FaultCode, NewEvent, RECEIVED_MARK, RESERVED_METADATA_PREFIX, Receipt, Refusal,
+};
 use crate::identity::UNIT_SEPARATOR;
 use crate::json;
 use serde_json::Value;
@@ -90,12 +92,21 @@ pub fn write(event: &NewEvent) -> String {
         ("occurred_at", quoted(&event.occurred_at.to_string())),
         ("schema_version", event.schema_version.to_string()),
         ("data", event.data.clone()),
-        ("metadata", event.metadata.clone()),
+        ("metadata", unmarked(&event.metadata)),
     ]);
     let fields = fields
         .into_iter()
         .map(|(name, raw)| format!("\"{name}\":{raw}"));
     format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+}
+
+/// Metadata without the mark of a received time, which nobody else may set; it stands last.
+fn unmarked(metadata: &str) -> String {
+    let mark = format!("\"{RECEIVED_MARK}\":true}}");
+    match metadata.strip_suffix(mark.as_str()) {
+        Some(others) => format!("{}}}", others.trim_end_matches(',')),
+        None => metadata.to_owned(),
+    }
 }
 
 /// What is wrong with a body that is the `data` of an event of this type and schema version: what
@@ -201,6 +212,27 @@ mod tests {
             );
             let event = read(&raw).unwrap();
             assert_eq!(read(&write(&event)).unwrap(), event, "{}", write(&event));
+        }
+    }
+
+    #[test]
+    fn what_is_written_of_a_cloud_event_without_a_time_can_be_sent_again() {
+        for more in ["", r#","region":"eu""#] {
+            let raw = format!(
+                r#"{{"specversion":"1.0","id":"e","source":"s","type":"t","subject":"u",
+                    "tenantid":"a","data":{{}}{more}}}"#
+            );
+            let (limits, schemas) = (&Limits::default(), Schemas::default());
+            let receipt = Receipt {
+                at: NOW,
+                tenant: None,
+                is_data_optional: false,
+                limits,
+                schemas: &SchemaCheck::new(&schemas),
+            };
+            let event = crate::event::cloud::parse(&raw, &receipt).unwrap();
+            let again = read(&write(&event)).unwrap();
+            assert_eq!((again.event_id, again.occurred_at), (event.event_id, NOW));
         }
     }
 

@@ -21,7 +21,7 @@ fn rejected(tenant_id: &str, id: &str, codes: &[&'static str], body: &[u8]) -> R
         content_type: None,
         faults: r#"[{"detail":"\u0000"}]"#.to_owned(),
         body: body.to_vec(),
-        body_bytes: body.len() + 1,
+        body_bytes: Some(body.len() + 1),
     }
 }
 
@@ -66,7 +66,7 @@ async fn what_was_refused_is_listed_newest_first_by_tenant_code_and_page() {
     let last = &all[2];
     assert_eq!(
         (last.body.as_slice(), last.body_bytes),
-        (&b"\xff\x00"[..], 3)
+        (&b"\xff\x00"[..], Some(3))
     );
     assert_eq!(last.faults, rows[0].faults);
     assert_eq!(

@@ -142,12 +142,25 @@ async fn what_a_key_sent_is_kept_for_its_tenant_alone_even_if_nothing_in_it_can_
         "unauthenticated"
     );
 
+    let metrics = ingest.get("/metrics").await;
+    let metrics = metrics.body.as_str().unwrap();
+    for code in [
+        "malformed-body",
+        "unsupported-media-type",
+        "event-too-large",
+    ] {
+        let line = format!("aevon_ingest_rejected_total{{code=\"{code}\"}} 1");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+
     let of_acme = [("authorization", acme.as_str())];
     let items = rejected(&ingest, "/v1/rejected/acme", &of_acme, 3).await;
     assert_eq!(items[0]["code"], "event-too-large");
     assert_eq!(items[0]["body_bytes"], json!(large.len()));
     assert_eq!(items[0]["is_body_whole"], json!(false));
     assert_eq!(items[1]["code"], "unsupported-media-type");
+    assert_eq!(items[1]["body"], "a,b");
+    assert_eq!(items[1]["is_body_whole"], json!(true));
     assert_eq!(items[2]["code"], "malformed-body");
     assert_eq!(items[2]["body_base64"], json!("eyJpZCI6ICJh/w=="));
     let of_other = [("authorization", other.as_str())];

@@ -58,6 +58,12 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
+    /// Whether it names a tenant that it may not name: then it is nobody's to look at.
+    pub(crate) fn is_foreign(&self) -> bool {
+        let is_foreign = |fault: &Fault| fault.code == FaultCode::Forbidden;
+        self.faults.iter().any(is_foreign)
+    }
+
     /// Each fault, as callers are told.
     pub(crate) fn problem_items(&self) -> Vec<ProblemItem> {
         items(None, None, &self.faults, self.code)

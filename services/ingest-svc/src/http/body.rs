@@ -129,12 +129,16 @@ pub(crate) enum Body {
 /// # Errors
 /// 413.
 pub(crate) fn check_length(request: &HttpRequest) -> Result<(), Problem> {
-    let length = request.headers().get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    match length {
-        Some(length) if length > MAX_BODY_BYTES as u64 => Err(too_large()),
+    match length(request) {
+        Some(length) if length > MAX_BODY_BYTES => Err(too_large()),
         _ => Ok(()),
     }
+}
+
+/// How many bytes a body has, where the request says so.
+pub(crate) fn length(request: &HttpRequest) -> Option<usize> {
+    let length = request.headers().get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// Of a body.

@@ -2,7 +2,11 @@
 //! events sent again.
 
 use super::answer;
+use super::held::hold;
+use super::take::flow;
 use crate::Ingest;
+use crate::queue::Unstored;
+use crate::shares::Size;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::identity;
@@ -23,7 +27,7 @@ const PAGE: usize = 100;
 /// Most events of a page.
 const MAX_PAGE: usize = 1_000;
 /// Bytes of bodies after which a page ends.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
+const PAGE_BYTES: usize = 1024 * 1024;
 /// How long a page may take.
 const BUDGET: Duration = Duration::from_secs(10);
 
@@ -42,8 +46,8 @@ struct Item<'a> {
     /// Instead of `body`, where that is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
-    /// How many bytes were sent.
-    body_bytes: i64,
+    /// How many bytes were sent, where that is known.
+    body_bytes: Option<i64>,
     /// Whether all of them are here.
     is_body_whole: bool,
 }
@@ -62,7 +66,7 @@ impl<'a> Item<'a> {
             body,
             body_base64: body.is_none().then(|| STANDARD.encode(&one.body)),
             body_bytes: one.body_bytes,
-            is_body_whole: usize::try_from(one.body_bytes) == Ok(one.body.len()),
+            is_body_whole: one.body_bytes == i64::try_from(one.body.len()).ok(),
         })
     }
 }
@@ -94,6 +98,12 @@ pub(crate) async fn list(
         limit: page.limit,
         body_bytes: PAGE_BYTES,
     };
+    let full = || answer::unstored(&Unstored::Full);
+    // The page as it stands, then as it goes out, where a byte may take six.
+    let mut share = ingest.answers.nothing(flow(caller.tenant()));
+    if !share.grow(Size::of_bytes(2 * PAGE_BYTES)) {
+        return Err(full());
+    }
     let found = find(&ingest, filter)
         .await
         .map_err(|error| answer::unavailable(&error))?;
@@ -101,7 +111,15 @@ pub(crate) async fn list(
     let items = items.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     let last = found.last().filter(|last| last.has_next);
     let next = last.map(|last| cursor(&last.rejected_no));
-    Ok(HttpResponse::Ok().json(Listed { items, next }))
+    let text = serde_json::to_vec(&Listed { items, next });
+    let text = text.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    if !share.grow(Size::of_bytes(text.len())) {
+        return Err(full());
+    }
+    let answer = HttpResponse::Ok()
+        .content_type("application/json")
+        .body(text);
+    Ok(hold(answer, share))
 }
 
 async fn find(ingest: &Ingest, filter: Filter<'_>) -> Result<Vec<Stored>, StoreError> {

@@ -2,8 +2,11 @@
 //! against, and a check that stores nothing.
 
 use super::format::Coding;
+use super::held::hold;
 use super::take::flow;
 use super::{answer, body};
+use crate::queue::Unstored;
+use crate::shares::Size;
 use crate::{Ingest, now};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -19,6 +22,9 @@ const SCOPES: [Scope; 2] = [Scope::Ingest, Scope::Read];
 const PAGE: usize = 100;
 /// Most schemas of a page.
 const MAX_PAGE: usize = 1_000;
+
+/// About how many bytes an item takes.
+const MAX_ITEM_BYTES: usize = 4 * 1024;
 
 #[derive(Serialize)]
 struct Item<'a> {
@@ -79,10 +85,15 @@ pub(crate) async fn list(
     let items = shown
         .into_iter()
         .map(|(key, schema)| Item::new(key, schema));
-    Ok(HttpResponse::Ok().json(Listed {
-        items: items.collect(),
+    let listed = Listed {
+        items: items.collect::<Vec<_>>(),
         next,
-    }))
+    };
+    let mut share = ingest.answers.nothing(flow(caller.tenant()));
+    if !share.grow(Size::of_bytes(listed.items.len() * MAX_ITEM_BYTES)) {
+        return Err(answer::unstored(&Unstored::Full));
+    }
+    Ok(hold(HttpResponse::Ok().json(listed), share))
 }
 
 #[derive(Serialize)]

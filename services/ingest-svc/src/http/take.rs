@@ -19,6 +19,8 @@ use aevon_service::problem::{Code, Problem};
 use aevon_service::request::Parameters;
 use std::cell::Cell;
 
+/// Bytes of a body that is received only to be kept.
+const MAX_SEEN_BYTES: usize = 256 * 1024;
 /// What an answer takes for each event of a list, whatever became of it.
 const LISTED_BYTES: usize = 150;
 
@@ -40,7 +42,8 @@ pub(super) async fn take(
     payload: Payload,
     dialect: Dialect,
 ) -> Result<Taken, Problem> {
-    let caller = ingest.auth.caller(request, Scope::Ingest).await?;
+    let caller = ingest.auth.caller(request, Scope::Ingest).await;
+    let caller = caller.inspect_err(|problem| ingest.metrics.not_let_in(problem))?;
     // Before the body is read: refusing a flood must cost less than taking it.
     ingest.check_room(caller.tenant())?;
     let content_type = request.headers().get(CONTENT_TYPE);
@@ -51,14 +54,16 @@ pub(super) async fn take(
         content_type: content_type.and_then(|value| value.to_str().ok()),
     };
     let keeping = Keeping::new();
-    let received = receive(ingest, request, payload, dialect, &circumstances, &keeping);
     let keeper = &ingest.keeper;
-    let body = received
-        .await
-        .inspect_err(|problem| keeper.keep_whole(problem, &keeping, &circumstances))?;
+    let refused = |problem: &Problem| {
+        ingest.metrics.refused(problem);
+        keeper.keep_whole(problem, &keeping, &circumstances);
+    };
+    let received = receive(ingest, request, payload, dialect, &circumstances, &keeping);
+    let body = received.await.inspect_err(&refused)?;
     match body {
         Body::One(event) => {
-            let mut items = store(ingest, vec![*event]).await?;
+            let mut items = store(ingest, vec![*event]).await.inspect_err(&refused)?;
             keeper.keep_items(&mut items, true, &keeping, &circumstances);
             let item = items.pop().ok_or_else(answer::not_ready)?;
             Ok(Taken::One(Box::new(item)))
@@ -70,7 +75,7 @@ pub(super) async fn take(
                 ingest.metrics.unstored(&Unstored::Full);
                 return Err(answer::unstored(&Unstored::Full));
             }
-            let mut items = store(ingest, events).await?;
+            let mut items = store(ingest, events).await.inspect_err(&refused)?;
             keeper.keep_items(&mut items, false, &keeping, &circumstances);
             Ok(Taken::Many(items, share))
         }
@@ -108,9 +113,22 @@ async fn receive(
     circumstances: &Circumstances<'_>,
     keeping: &Keeping,
 ) -> Result<Body, Problem> {
-    let (format, coding) = (Format::of(request, dialect)?, Coding::of(request)?);
-    // No parameter is known here; one that promises something is not passed over in silence.
-    Parameters::of(request)?.finish()?;
+    let room = ingest.arriving.nothing(flow(circumstances.tenant));
+    let length = body::length(request);
+    keeping.length(length);
+    let (format, coding) = match announced(request, dialect) {
+        Ok(announced) => announced,
+        Err(problem) => {
+            // Whoever looks for the fault wants to see what was sent.
+            if circumstances.tenant.is_some()
+                && length.is_some_and(|length| length <= MAX_SEEN_BYTES)
+            {
+                let bytes = body::whole(Coding::Identity, payload, room).await?;
+                keeping.body(&bytes);
+            }
+            return Err(problem);
+        }
+    };
     body::check_length(request)?;
     let reading = Reading {
         receipt: Receipt {
@@ -124,8 +142,15 @@ async fn receive(
         turns: request.app_data().ok_or_else(no_turns)?,
         faults_left: Cell::new(answer::MAX_LISTED_FAULTS),
     };
-    let room = ingest.arriving.nothing(flow(circumstances.tenant));
     body::read(format, coding, payload, room, &reading).await
+}
+
+/// What a request says that its body is.
+fn announced(request: &HttpRequest, dialect: Dialect) -> Result<(Format, Coding), Problem> {
+    let announced = (Format::of(request, dialect)?, Coding::of(request)?);
+    // No parameter is known here; one that promises something is not passed over in silence.
+    Parameters::of(request)?.finish()?;
+    Ok(announced)
 }
 
 /// Stores the events that could be read; an item for each that was sent, in order.
