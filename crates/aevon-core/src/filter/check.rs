@@ -12,7 +12,7 @@ use std::sync::Arc;
 const MAX_BRACKETS: usize = 32;
 pub(super) const MAX_LOOPS: usize = 2;
 /// Largest regular expression, compiled.
-const MAX_PATTERN_BYTES: usize = 256 * 1024;
+const MAX_PATTERN_BYTES: usize = 64 * 1024;
 
 /// The named functions; operators and what macros become are not named so that one could call them.
 const FUNCTIONS: [&str; 25] = [
