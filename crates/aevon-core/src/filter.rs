@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 use std::sync::{Arc, LazyLock};
 
 /// Longest expression, in bytes.
-pub const MAX_FILTER_BYTES: usize = 1024;
+pub const MAX_FILTER_BYTES: usize = 2048;
 
 /// The functions of CEL, without regular expressions: these are compiled once, here.
 static ENV: LazyLock<Arc<Env>> =

@@ -94,7 +94,7 @@ fn what_could_never_be_used_is_refused_with_a_reason() {
         (&brackets, "deeper than 32"),
         (&minus, "deeper than 32"),
         (&not, "deeper than 32"),
-        (&long, "1024 at most"),
+        (&long, "2048 at most"),
     ] {
         let reason = Filter::compile(filter).map(|_| ()).unwrap_err();
         assert!(reason.contains(says), "{filter}: {reason}");
