@@ -85,6 +85,13 @@ impl Fault {
     }
 }
 
+/// Whether a tenant is named that the sender may not name: such an event is nobody's to look at.
+pub fn is_foreign(faults: &[Fault]) -> bool {
+    faults
+        .iter()
+        .any(|fault| fault.code == FaultCode::Forbidden)
+}
+
 /// Public codes of what can be wrong with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultCode {

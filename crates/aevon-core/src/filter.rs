@@ -65,7 +65,7 @@ impl Filter {
             let first = errors.errors.first().map(|error| error.msg.clone());
             format!("is no CEL expression: {}", first.unwrap_or_default())
         })?;
-        let checked = check::expression(program.expression())?;
+        let checked = check::expression(program.expression(), text.len())?;
         Ok(Self {
             text: text.to_owned(),
             program: Arc::new(program),
@@ -97,7 +97,7 @@ impl Filter {
             let matches = move |This(text): This<Arc<String>>, pattern: Arc<String>| {
                 patterns
                     .get(pattern.as_str())
-                    .is_some_and(|regex: &Regex| regex.is_match(&text))
+                    .is_some_and(|pattern| pattern.regex.is_match(&text))
             };
             context
                 .add_function("matches", matches)
@@ -124,8 +124,15 @@ impl std::fmt::Debug for Filter {
     }
 }
 
-/// Compiled regular expressions by their text.
-type Patterns = FxHashMap<String, Regex>;
+/// A compiled regular expression.
+struct Pattern {
+    regex: Regex,
+    /// How often it may look at a byte, about.
+    weight: u64,
+}
+
+/// Patterns by their text.
+type Patterns = FxHashMap<String, Pattern>;
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,11 @@ use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, T
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long filters may take in one slice, which then ends early: the transaction is open meanwhile,
+/// and Postgres ends one that says nothing for 2 s.
+const FILTER_TIME: Duration = Duration::from_millis(500);
 
 /// What sweeps need of the database, and the switch of rules that have caught up.
 pub const ACCESS: Access = Access {
@@ -246,13 +250,17 @@ impl<'c> Sweep<'c> {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn fold(self) -> Result<Folded<'c>, StoreError> {
+    pub async fn fold(mut self) -> Result<Folded<'c>, StoreError> {
         let mut fold = SliceFold::new(&self.rules);
-        match self.rules.iter().any(|rule| rule.filter.is_some()) {
+        let end = match self.rules.iter().any(|rule| rule.filter.is_some()) {
             true => self.take_in_filtered(&mut fold).await?,
-            false => self.take_in(&mut fold).await?,
-        }
+            false => {
+                self.take_in(&mut fold).await?;
+                self.to
+            }
+        };
         let fold = fold.finish();
+        self.to = end;
         Ok(Folded { sweep: self, fold })
     }
 }
@@ -288,8 +296,9 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// The same with what filters read.
-    async fn take_in_filtered(&self, fold: &mut SliceFold<'_>) -> Result<(), StoreError> {
+    /// The same with what filters read, until they have taken too long; the end of what was taken.
+    async fn take_in_filtered(&self, fold: &mut SliceFold<'_>) -> Result<i64, StoreError> {
+        let begun = Instant::now();
         let reads = |what: fn(&Rule) -> bool| self.rules.iter().any(what);
         let query = diesel::sql_query(include_str!("sql/sweep_slice_filtered.sql"))
             .bind::<Integer, _>(self.partition)
@@ -319,8 +328,11 @@ impl Sweep<'_> {
                 principal_no,
                 ingested_at: from_pg(ingested_at),
             });
+            if begun.elapsed() > FILTER_TIME {
+                return Ok(seq);
+            }
         }
-        Ok(())
+        Ok(self.to)
     }
 
     fn position(&self, seq: i64) -> Position {

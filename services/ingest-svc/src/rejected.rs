@@ -2,7 +2,8 @@
 //! read, written by a task of its own.
 //!
 //! Invariant: nothing here holds up an answer. What the task can't take is dropped and counted.
-//! Invariant: bounded by request, in memory and, by [`rejected_events::trim`], in the table.
+//! Invariant: bounded by request, in memory, by minute and, by [`rejected_events::trim`], in the
+//! table.
 
 use crate::http::Item;
 use aevon_core::event::native;
@@ -76,12 +77,17 @@ impl Keeping {
     /// Keeps an event, of which `sent` bytes were sent and these received.
     pub(crate) fn event(&self, bytes: &[u8], sent: usize) -> Option<Kept> {
         let (events, room) = self.left.get();
-        let kept = cut(bytes, sent);
-        if events == 0 || kept.bytes.len() > room {
+        let bytes = &bytes[..bytes.len().min(MAX_BODY_BYTES)];
+        if events == 0 || bytes.len() > room {
             return None;
         }
-        self.left.set((events - 1, room - kept.bytes.len()));
-        Some(kept)
+        self.left.set((events - 1, room - bytes.len()));
+        Some(cut(bytes, sent))
+    }
+
+    /// Whether any event could be kept still.
+    fn has_room(&self) -> bool {
+        self.left.get().0 > 0
     }
 
     /// Notes how long a body is that is not kept.
@@ -200,11 +206,11 @@ impl Keeper {
             };
             let kept = match (rejection.kept.take(), rejection.event.take()) {
                 (Some(kept), _) => Some(kept),
-                (None, Some(event)) => {
+                (None, Some(event)) if keeping.has_room() => {
                     let text = native::write(&event);
                     keeping.event(text.as_bytes(), text.len())
                 }
-                (None, None) => None,
+                (None, _) => None,
             };
             match kept {
                 None if !rejection.is_foreign() => self.dropped.inc(),

@@ -1,6 +1,6 @@
 //! What the formats share: the fields of a JSON object, raw, and reading them while faults collect.
 
-use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Receipt, Refusal};
+use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Receipt, Refusal, is_foreign};
 use crate::identity::{self, IdentifierFault};
 use crate::json::{self, Key, Unstorable};
 use crate::time::Timestamp;
@@ -252,9 +252,7 @@ impl Reader {
         if faults.is_empty() {
             return Ok(());
         }
-        let is_foreign = faults
-            .iter()
-            .any(|fault| fault.code == FaultCode::Forbidden);
+        let is_foreign = is_foreign(&faults);
         faults.extend_from_slice(refusals);
         Err(Refusal {
             tenant_id: tenant_id.filter(|_| !is_foreign).map(str::to_owned),

@@ -3,7 +3,7 @@
 
 use super::cost::Cost;
 use super::subject::VARIABLES;
-use super::{Patterns, Reads};
+use super::{Pattern, Patterns, Reads};
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use regex::RegexBuilder;
 use std::sync::Arc;
@@ -11,8 +11,13 @@ use std::sync::Arc;
 /// Deepest nesting of brackets, and of `all` and `exists` in one another.
 const MAX_BRACKETS: usize = 32;
 pub(super) const MAX_LOOPS: usize = 2;
+/// Deepest nesting of an expression, however it is written: `a + b + c` is two levels. Whatever
+/// walks one recurses, on stacks of 2 MiB.
+const MAX_DEPTH: usize = 200;
 /// Largest regular expression, compiled.
 const MAX_PATTERN_BYTES: usize = 64 * 1024;
+/// Bytes of a compiled pattern for which a byte of text is looked at once more.
+const WEIGHT_BYTES: usize = 128;
 
 /// The named functions; operators and what macros become are not named so that one could call them.
 const FUNCTIONS: [&str; 25] = [
@@ -74,14 +79,53 @@ pub(super) fn nesting(text: &str) -> Result<(), String> {
 }
 
 /// Walks an expression.
-pub(super) fn expression(root: &IdedExpr) -> Result<Checked, String> {
+pub(super) fn expression(root: &IdedExpr, text: usize) -> Result<Checked, String> {
+    depth(root)?;
     let mut walk = Walk::default();
     walk.visit(root)?;
     Ok(Checked {
         reads: walk.reads,
+        cost: Cost::of(root, text, &walk.patterns)?,
         patterns: Arc::new(walk.patterns),
-        cost: Cost::of(root),
     })
+}
+
+/// Refuses what is nested too deeply to be walked; walks itself without recursion.
+fn depth(root: &IdedExpr) -> Result<(), String> {
+    let mut waiting = vec![(root, 1)];
+    while let Some((expr, depth)) = waiting.pop() {
+        if depth > MAX_DEPTH {
+            return Err(format!("is nested deeper than {MAX_DEPTH} levels"));
+        }
+        let mut within = |part| waiting.push((part, depth + 1));
+        match &expr.expr {
+            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) => {}
+            Expr::Select(select) => within(&select.operand),
+            Expr::List(list) => list.elements.iter().for_each(within),
+            Expr::Map(map) => map.entries.iter().for_each(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => {
+                    within(&entry.key);
+                    within(&entry.value);
+                }
+                EntryExpr::StructField(field) => within(&field.value),
+            }),
+            Expr::Call(call) => {
+                call.target.iter().map(AsRef::as_ref).for_each(&mut within);
+                call.args.iter().for_each(within);
+            }
+            Expr::Comprehension(of) => {
+                let parts = [
+                    &of.iter_range,
+                    &of.accu_init,
+                    &of.loop_cond,
+                    &of.loop_step,
+                    &of.result,
+                ];
+                parts.into_iter().for_each(|part| within(part));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]
@@ -165,11 +209,17 @@ impl<'x> Walk<'x> {
         else {
             return Err("matches takes a pattern that is written out".to_owned());
         };
-        let regex = RegexBuilder::new(text.inner())
-            .size_limit(MAX_PATTERN_BYTES)
-            .build();
-        let regex = regex.map_err(|error| format!("{:?} is no pattern: {error}", text.inner()))?;
-        self.patterns.insert(text.inner().to_owned(), regex);
+        let compile = |bytes| RegexBuilder::new(text.inner()).size_limit(bytes).build();
+        let regex = compile(MAX_PATTERN_BYTES)
+            .map_err(|error| format!("{:?} is no pattern: {error}", text.inner()))?;
+        // A pattern does not say how large it is, but where it would be too large.
+        let mut bytes = 1024;
+        while bytes < MAX_PATTERN_BYTES && compile(bytes).is_err() {
+            bytes *= 2;
+        }
+        let weight = (bytes / WEIGHT_BYTES) as u64;
+        let pattern = Pattern { regex, weight };
+        self.patterns.insert(text.inner().to_owned(), pattern);
         Ok(())
     }
 

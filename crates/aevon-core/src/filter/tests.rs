@@ -76,6 +76,7 @@ fn what_could_never_be_used_is_refused_with_a_reason() {
         format!("{}true", "! ".repeat(40)),
     );
     let long = format!("data.s == '{}'", "x".repeat(MAX_FILTER_BYTES));
+    let sum = format!("data.n{} == 1", " + 1".repeat(300));
     for (filter, says) in [
         ("data.n =", "no CEL expression"),
         ("", "no CEL expression"),
@@ -95,6 +96,8 @@ fn what_could_never_be_used_is_refused_with_a_reason() {
         (&minus, "deeper than 32"),
         (&not, "deeper than 32"),
         (&long, "2048 at most"),
+        (&sum, "deeper than 200"),
+        ("(data.l + data.l).exists(x, x == 1)", "not over a sum"),
     ] {
         let reason = Filter::compile(filter).map(|_| ()).unwrap_err();
         assert!(reason.contains(says), "{filter}: {reason}");
@@ -143,6 +146,29 @@ fn an_event_that_would_cost_too_much_fails_at_once_and_an_ordinary_one_does_not(
             judge(filter, &list(items)),
             verdict,
             "{filter} over {items}"
+        );
+    }
+}
+
+#[test]
+fn sums_patterns_and_literals_have_their_cost_too() {
+    let text = |bytes: usize| format!("{{\"s\":\"{}\",\"l\":[1,2]}}", "ab".repeat(bytes / 2));
+    let sum = format!("(data.s{}).size() > 0", " + data.s".repeat(40));
+    let ones = vec!["1"; 90].join(",");
+    let literal = format!("[{ones}].exists(x, [{ones}].exists(y, data.s.contains('zz')))");
+    for (filter, bytes, verdict) in [
+        ("data.s.matches('b$')", 200_000, Ok(true)),
+        ("data.s.matches('(a|b)*a(a|b){200}c')", 1_000, Ok(false)),
+        ("data.s.matches('(a|b)*a(a|b){200}c')", 200_000, Err(Failed)),
+        (&sum, 100, Ok(true)),
+        (&sum, 200_000, Err(Failed)),
+        (&literal, 100, Ok(false)),
+        (&literal, 200_000, Err(Failed)),
+    ] {
+        assert_eq!(
+            judge(filter, &text(bytes)),
+            verdict,
+            "{filter} over {bytes}"
         );
     }
 }

@@ -24,7 +24,10 @@ use diesel::sql_types::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::{TryStream, TryStreamExt};
+use std::time::{Duration, Instant};
 
+/// How long filters may keep a thread from others.
+const TURN: Duration = Duration::from_millis(20);
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// One transaction, and what is asked in it.
@@ -267,9 +270,14 @@ impl<'a> Snapshot<'a> {
         answers: &mut [Answer<'_>],
         mut events: impl Rows<RawRow>,
     ) -> Result<u64, StoreError> {
-        let mut count = 0;
+        let (mut count, mut since) = (0, Instant::now());
         while let Some(row) = events.try_next().await? {
             count += 1;
+            // So that the budget of the read, and whoever shares the thread, have their turn.
+            if since.elapsed() > TURN {
+                tokio::task::yield_now().await;
+                since = Instant::now();
+            }
             let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
             let subject = Subject::new(Fact {
                 position: Position {

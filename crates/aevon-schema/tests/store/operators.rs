@@ -231,6 +231,29 @@ async fn filters_see_metadata_and_the_envelope_in_buckets_and_tail_and_failures_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_number_of_dear_events_stops_a_sweep() {
+    let world = World::new().await;
+    let rule = "name: dear\nsource_event: t\noperator: count\n\
+                filter: data.l.exists(x, data.l.exists(y, y == -1)) || data.n == 1\n";
+    world.apply(&[rule]).await;
+    // Together they take longer than Postgres waits for a transaction that says nothing.
+    let list = vec!["7"; 400].join(",");
+    let dear = |n: i64| {
+        let id = format!("e{n}");
+        let mut one = event("p", &id, at("2026-01-01T00:00:00Z").plus_micros(n), "1");
+        one.data = format!("{{\"n\":1,\"l\":[{list}]}}");
+        one
+    };
+    let events: Vec<NewEvent> = (0..150).map(dear).collect();
+    world.store(&events).await;
+    world.sweep(1000).await;
+    let state = world.ask("p", Question::default()).await.unwrap();
+    assert_eq!(values(&state.states[0]), [Some("150".to_owned())]);
+    assert_eq!(state.states[0].lag_events, 0);
+    assert_eq!(state.raw_events, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn groups_stand_beside_the_ungrouped_series_and_dimensions_must_be_the_rules() {
     let world = World::new().await;
     let rule = "name: tokens\nsource_event: t\noperator: sum\nfield: n\ngroup_by: [model]";

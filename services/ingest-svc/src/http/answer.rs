@@ -8,7 +8,7 @@ use crate::rejected::Kept;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use aevon_core::append::Verdict;
-use aevon_core::event::{Fault, FaultCode, NewEvent};
+use aevon_core::event::{Fault, FaultCode, NewEvent, is_foreign};
 use aevon_core::position::{Position, Version};
 use aevon_core::time::Timestamp;
 use aevon_schema::with_causes;
@@ -58,10 +58,9 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    /// Whether it names a tenant that it may not name: then it is nobody's to look at.
+    /// Whether it is nobody's to look at.
     pub(crate) fn is_foreign(&self) -> bool {
-        let is_foreign = |fault: &Fault| fault.code == FaultCode::Forbidden;
-        self.faults.iter().any(is_foreign)
+        is_foreign(&self.faults)
     }
 
     /// Each fault, as callers are told.

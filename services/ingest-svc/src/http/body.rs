@@ -10,7 +10,7 @@ use crate::{MAX_BODY_BYTES, MAX_BODY_EVENTS};
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::Payload;
-use aevon_core::event::{Fault, FaultCode, NewEvent, Receipt, Refusal, cloud, native};
+use aevon_core::event::{Fault, FaultCode, NewEvent, Receipt, Refusal, cloud, is_foreign, native};
 use aevon_service::problem::{Code, Problem};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
@@ -104,9 +104,7 @@ impl Reading<'_> {
         }
         self.faults_left
             .set(left.saturating_sub(refusal.faults.len()));
-        // What names a tenant that it may not name is nobody's to look at.
-        let is_foreign = |fault: &Fault| fault.code == FaultCode::Forbidden;
-        let kept = match refusal.faults.iter().any(is_foreign) {
+        let kept = match is_foreign(&refusal.faults) {
             true => None,
             false => self.keeping.event(bytes, sent),
         };
