@@ -62,6 +62,7 @@ struct Item<'a> {
     #[schema(nullable = false)]
     body_base64: Option<String>,
     /// How many bytes were sent, where that is known.
+    #[schema(required)]
     body_bytes: Option<i64>,
     /// Whether all of them are here.
     is_body_whole: bool,
