@@ -29,8 +29,8 @@ lint: cargo
 docs: cargo
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-reference: cargo ## write docs/settings.md and docs/metrics.md anew
-	@for page in settings metrics; do $(CARGO) run -q -p aevon -- $$page > docs/$$page.md.new && mv docs/$$page.md.new docs/$$page.md || exit 1; done
+reference: cargo ## write docs/settings.md, docs/metrics.md and docs/openapi.json anew
+	@for page in settings.md metrics.md openapi.json; do $(CARGO) run -q -p aevon -- $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
 
 build: cargo ## build the release programs
 	@$(CARGO) build --release --workspace --bins

@@ -83,12 +83,35 @@ impl Readiness {
     }
 }
 
-/// Answers `/healthz`: the process runs.
+/// Is the process alive?
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "getHealth",
+    tag = "process",
+    responses((status = 200, description = "It runs", body = Object,
+               content_type = "application/json", example = json!({"status": "ok"})))
+)]
 pub(crate) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// Answers `/readyz`: 200, or 503 with what is wrong.
+/// Can the process do its work?
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "getReadiness",
+    tag = "process",
+    responses(
+        (status = 200, description = "It can", body = Object,
+         content_type = "application/json", example = json!({"status": "ready"})),
+        (status = 503, description = "It can't, and what is wrong", body = Object,
+         content_type = "application/json", example = json!({
+             "status": "not ready",
+             "reasons": {"database": "the database was not reached yet"}
+         }))
+    )
+)]
 pub(crate) async fn readyz(
     readiness: web::Data<Readiness>,
     shutdown: web::Data<Shutdown>,

@@ -8,12 +8,13 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use actix_web::{App, HttpServer, Resource, web};
+use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::health::{self, Readiness};
 use crate::metrics::{self, Metrics};
+use crate::openapi::{self, Document};
 use crate::problem::{Code, Problem};
 use crate::settings::{Settings, SettingsError};
 use crate::shutdown::Shutdown;
@@ -22,10 +23,12 @@ mod convert;
 mod measure;
 mod outermost;
 mod request_id;
+mod routes;
 
 pub use request_id::request_id;
+pub use routes::{Routes, registered};
 
-use measure::{HttpMetrics, Route};
+use measure::HttpMetrics;
 use outermost::Outermost;
 
 /// Connections that wait to be accepted.
@@ -87,8 +90,8 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves what `configure` adds, `/healthz`, `/readyz` and `/metrics`, until the shutdown is triggered and
-/// the requests in flight are answered or the grace is over. Needs a tokio runtime.
+/// Serves what `configure` adds, health, metrics and the document, until the shutdown is triggered
+/// and the requests in flight are answered or the grace is over. Needs a tokio runtime.
 ///
 /// # Errors
 /// When the server cannot start or breaks down.
@@ -98,7 +101,8 @@ pub async fn serve(
     readiness: Readiness,
     metrics: Metrics,
     shutdown: Shutdown,
-    configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    document: Document,
+    configure: impl Fn(&mut Routes<'_>) + Clone + Send + 'static,
 ) -> anyhow::Result<()> {
     let address = listener
         .local_addr()
@@ -111,14 +115,13 @@ pub async fn serve(
             .app_data(web::Data::new(metrics.clone()))
             .app_data(web::Data::new(readiness.clone()))
             .app_data(web::Data::new(stop.clone()))
-            .service(
-                resource("/healthz")
-                    .get(health::healthz)
-                    .head(health::healthz),
-            )
-            .service(resource("/readyz").get(health::readyz).head(health::readyz))
-            .service(resource("/metrics").get(metrics::get))
-            .configure(configure.clone())
+            .app_data(web::Data::new(document.clone()))
+            .configure(|config| {
+                Routes::add_to(config, |routes| {
+                    add_own(routes);
+                    configure(routes);
+                });
+            })
             .default_service(web::to(not_found))
     };
     let whole_seconds = options.grace.as_secs() + u64::from(options.grace.subsec_nanos() > 0);
@@ -156,12 +159,17 @@ pub fn register_metrics(metrics: &Metrics) -> anyhow::Result<()> {
     HttpMetrics::new(metrics).map(|_| ())
 }
 
-/// A resource whose paths answer other methods than its routes' with the problem
-/// `method-not-allowed` and an `allow` header, and whose requests are counted under its pattern.
-#[must_use]
-pub fn resource(path: &str) -> Resource {
-    // actix answers 405 with `allow` and without a body; the outermost layer fills it in.
-    web::resource(path).app_data(Route::new(path))
+/// The routes of every program.
+fn add_own(routes: &mut Routes<'_>) {
+    routes
+        .get("/healthz", health::healthz)
+        .head("/healthz", health::healthz)
+        .get("/readyz", health::readyz)
+        .head("/readyz", health::readyz)
+        .get("/metrics", metrics::get)
+        .get("/openapi.json", openapi::get)
+        .get("/docs", openapi::page)
+        .get("/docs/{file}", openapi::file);
 }
 
 async fn not_found() -> Result<actix_web::HttpResponse, Problem> {

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod openapi;
 pub mod problem;
 pub mod request;
 pub mod settings;

@@ -18,6 +18,7 @@ use prometheus::{HistogramOpts, Opts, PullingGauge, Registry, TextEncoder};
 
 pub use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use crate::openapi;
 use crate::problem::{Code, Problem};
 
 /// The upper bounds of durations, in seconds: from what an idle system takes to what is given up.
@@ -238,7 +239,28 @@ fn describe(collector: &dyn Collector) -> Vec<Described> {
     collector.desc().iter().map(described).collect()
 }
 
-/// Answers `/metrics`.
+struct Problems;
+
+impl utoipa::IntoResponses for Problems {
+    fn responses() -> openapi::ByStatus {
+        openapi::problems_of_open_route(&[])
+    }
+}
+
+/// What the process counts
+///
+/// In the text format of Prometheus. Names no tenant, no principal and no path.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    tag = "process",
+    responses(
+        (status = 200, description = "Every metric", body = String,
+         content_type = "text/plain; version=0.0.4"),
+        Problems
+    )
+)]
 pub(crate) async fn get(metrics: web::Data<Metrics>) -> Result<HttpResponse, Problem> {
     let text = metrics.text();
     let text = text.map_err(|error| Problem::new(Code::Internal, format!("{error:#}")))?;

@@ -119,18 +119,22 @@ impl fmt::Display for Code {
 }
 
 /// One of several things that are wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ProblemItem {
     /// Which item of the body, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub index: Option<usize>,
     /// The item's own id, if it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub id: Option<String>,
     /// Which field of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub field: Option<String>,
     /// One of [`Code`], as text.
+    #[schema(schema_with = crate::openapi::code_of_item)]
     pub code: String,
     /// What is wrong, for a person.
     pub detail: String,

@@ -145,11 +145,12 @@ pub struct Page<C> {
 }
 
 /// One page of a list, as callers read it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Listed<T> {
     /// The items.
     pub items: Vec<T>,
     /// What to send as `cursor` for the next page; none where this is the last.
+    #[schema(required)]
     pub next: Option<String>,
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use aevon_service::openapi::Document;
 use aevon_service::{HttpOptions, Metrics, Readiness, Shutdown, http};
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,32 +27,30 @@ struct Limit {
     limit: u32,
 }
 
-fn routes(config: &mut web::ServiceConfig) {
-    config
-        .app_data(web::JsonConfig::default().limit(64))
-        .service(
-            http::resource("/limit")
-                .get(|query: web::Query<Limit>| async move { query.limit.to_string() })
-                .post(|body: web::Json<Limit>| async move { body.limit.to_string() }),
+fn routes(routes: &mut http::Routes<'_>) {
+    routes
+        .data(web::JsonConfig::default().limit(64))
+        .get("/limit", |query: web::Query<Limit>| async move {
+            query.limit.to_string()
+        })
+        .post("/limit", |body: web::Json<Limit>| async move {
+            body.limit.to_string()
+        })
+        .get(
+            "/number/{n}",
+            |n: web::Path<u32>| async move { n.to_string() },
         )
-        .service(
-            http::resource("/number/{n}").get(|n: web::Path<u32>| async move { n.to_string() }),
-        )
-        .service(
-            http::resource("/panic").get(|request: HttpRequest| async move {
-                let text = request
-                    .headers()
-                    .get("not-there")
-                    .map(|value| value.len().to_string());
-                text.expect("nothing is here")
-            }),
-        )
-        .service(
-            http::resource("/slow/{ms}").get(|ms: web::Path<u64>| async move {
-                tokio::time::sleep(Duration::from_millis(*ms)).await;
-                HttpResponse::Ok().body("slept")
-            }),
-        );
+        .get("/panic", |request: HttpRequest| async move {
+            let text = request
+                .headers()
+                .get("not-there")
+                .map(|value| value.len().to_string());
+            text.expect("nothing is here")
+        })
+        .get("/slow/{ms}", |ms: web::Path<u64>| async move {
+            tokio::time::sleep(Duration::from_millis(*ms)).await;
+            HttpResponse::Ok().body("slept")
+        });
 }
 
 fn served(grace: Duration) -> Served {
@@ -70,6 +69,7 @@ fn served(grace: Duration) -> Served {
         readiness.clone(),
         Metrics::new().unwrap(),
         shutdown.clone(),
+        Document::of([]),
         routes,
     );
     Served {

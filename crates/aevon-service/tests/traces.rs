@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use aevon_service::openapi::Document;
 use aevon_service::settings::{LogSettings, TelemetrySettings};
 use aevon_service::{HttpOptions, Metrics, Readiness, Shutdown, http, telemetry};
 
@@ -95,10 +96,9 @@ fn the_span_of_a_request_reaches_the_collector_under_the_callers_trace() {
         Readiness::new(&[]),
         Metrics::new().unwrap(),
         shutdown.clone(),
-        |config| {
-            config.service(
-                http::resource("/thing/{id}").get(|| async { HttpResponse::Ok().body("yes") }),
-            );
+        Document::of([]),
+        |routes| {
+            routes.get("/thing/{id}", || async { HttpResponse::Ok().body("yes") });
         },
     );
     let task = runtime.spawn(serve);

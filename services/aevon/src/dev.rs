@@ -1,9 +1,10 @@
 //! `aevon dev`: the whole system in one process behind one port, with a Postgres of its own.
 
+use crate::openapi;
 use aevon_postgres::{Server, ServerOptions};
 use aevon_schema::migrate;
 use aevon_service::health::Readiness;
-use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::http::{self as shell, HttpOptions, Routes};
 use aevon_service::metrics::Metrics;
 use aevon_service::settings::{AuthMode, LogFormat, Secret, Settings};
 use aevon_service::shutdown::Shutdown;
@@ -135,9 +136,9 @@ async fn serve(
     let projection = Projection::new(settings, &metrics)?;
     let aggregator = Aggregator::new(settings, &metrics)?;
     let routes = (ingest.configure(), projection.configure());
-    let configure = move |config: &mut actix_web::web::ServiceConfig| {
-        routes.0(config);
-        routes.1(config);
+    let configure = move |added: &mut Routes<'_>| {
+        routes.0(added);
+        routes.1(added);
     };
     let base = format!("http://127.0.0.1:{}", options.port);
     let http = shell::serve(
@@ -146,6 +147,7 @@ async fn serve(
         readiness.clone(),
         metrics,
         shutdown.clone(),
+        openapi::document(),
         configure,
     );
     let work = async {

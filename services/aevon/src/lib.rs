@@ -22,6 +22,7 @@ use std::time::Duration;
 mod dev;
 mod key;
 mod metrics;
+mod openapi;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -56,6 +57,8 @@ enum Command {
     Settings,
     /// Prints every metric of every service, as a document
     Metrics,
+    /// Prints what OpenAPI says of every route of every service
+    Openapi,
     /// Runs the whole system here: Postgres, the three services, sample rules and data
     Dev(dev::DevArgs),
 }
@@ -106,6 +109,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Dev(args) => dev::run(settings, args).await,
             Command::Metrics => {
                 print!("{}", metrics::reference()?);
+                Ok(())
+            }
+            Command::Openapi => {
+                print!("{}", openapi::reference()?);
                 Ok(())
             }
             Command::Settings => {

@@ -9,6 +9,7 @@ use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules, sweep,
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::metrics::Metrics;
+use aevon_service::openapi::Document;
 use aevon_service::settings::{AggregationSettings, Settings};
 use aevon_service::shutdown::Shutdown;
 use std::time::Duration;
@@ -161,6 +162,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         readiness.clone(),
         metrics,
         shutdown.clone(),
+        Document::of([]),
         |_| {},
     );
     let work = async {

@@ -13,14 +13,17 @@ use aevon_schema::append::{self, Writer};
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
-use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::http::{self as shell, HttpOptions, Routes};
 use aevon_service::metrics::Metrics;
+use aevon_service::openapi::Document;
 use aevon_service::problem::Problem;
 use aevon_service::settings::{IngestSettings, Settings};
 use aevon_service::shutdown::Shutdown;
 use anyhow::Context;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
 
 mod appender;
 mod http;
@@ -205,23 +208,29 @@ impl Ingest {
     }
 
     /// Adds the routes.
-    pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + use<> {
+    pub fn configure(&self) -> impl Fn(&mut Routes<'_>) + Clone + Send + use<> {
         let ingest = self.clone();
-        move |config| {
+        move |routes| {
             // Run by each thread that serves, so that each has turns of its own.
-            config
-                .app_data(http::Turns::new())
-                .app_data(web::Data::new(ingest.clone()))
-                .service(shell::resource("/v1/events").post(http::events::post))
-                .service(shell::resource("/api/v1/events").post(http::openmeter::post))
-                .service(shell::resource("/v1/rejected/{tenant}").get(http::rejected::list))
-                .service(shell::resource("/v1/schemas").get(http::schemas::list))
-                .service(
-                    shell::resource("/v1/schemas/{type}/{version}/validate")
-                        .post(http::schemas::validate),
+            routes
+                .data(http::Turns::new())
+                .data(web::Data::new(ingest.clone()))
+                .post("/v1/events", http::events::post)
+                .post("/api/v1/events", http::openmeter::post)
+                .get("/v1/rejected/{tenant}", http::rejected::list)
+                .get("/v1/schemas", http::schemas::list)
+                .post(
+                    "/v1/schemas/{type}/{version}/validate",
+                    http::schemas::validate,
                 );
         }
     }
+}
+
+/// What the OpenAPI document says of the routes.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    http::Documented::openapi()
 }
 
 /// What must hold of the settings before the service starts.
@@ -257,6 +266,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         readiness.clone(),
         metrics,
         shutdown.clone(),
+        Document::of([openapi()]),
         ingest.configure(),
     );
     let prepare = async {

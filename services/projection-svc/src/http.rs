@@ -1,8 +1,12 @@
 //! The routes, one file each, and what they share.
 
+use aevon_core::operator::Operator;
 use aevon_schema::{StoreError, with_causes};
 use aevon_service::problem::{Code, Problem};
 use std::time::Duration;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+use utoipa::{Modify, ToSchema};
 
 pub(crate) mod request;
 pub(crate) mod rules;
@@ -30,4 +34,46 @@ pub(crate) fn not_ready() -> Problem {
 
 fn unavailable(detail: String) -> Problem {
     Problem::new(Code::DatabaseUnavailable, detail).with_retry_after(RETRY_AFTER)
+}
+
+/// What the OpenAPI document says of the routes.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(state::get, state::get_by_parameter, rules::list, rules::get),
+    components(schemas(state::Estimate)),
+    modifiers(&Flattened)
+)]
+pub(crate) struct Documented;
+
+/// The names of operators.
+fn operators() -> ObjectBuilder {
+    let names = Operator::ALL.map(Operator::as_str);
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    text.enum_values(Some(names))
+}
+
+/// Fields of one schema that may stand in another, all of them or none.
+struct Flattened;
+
+impl Modify for Flattened {
+    fn modify(&self, document: &mut OpenApi) {
+        let schemas = &mut document.components.get_or_insert_default().schemas;
+        let object = |schema: &RefOr<Schema>| match schema {
+            RefOr::T(Schema::Object(object)) => Some(object.clone()),
+            _ => None,
+        };
+        for (inner, outer) in [
+            (state::RuleAnswer::name(), state::Answer::name()),
+            (state::Estimate::name(), state::WindowValue::name()),
+        ] {
+            let found = schemas.get(inner.as_ref()).and_then(object);
+            let outer = schemas.get_mut(outer.as_ref());
+            if let (Some(Object { properties, .. }), Some(RefOr::T(Schema::Object(outer)))) =
+                (found, outer)
+            {
+                outer.properties.extend(properties);
+            }
+        }
+        schemas.remove(state::Estimate::name().as_ref());
+    }
 }

@@ -8,12 +8,15 @@ use aevon_schema::access::Unfit;
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate, state};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
-use aevon_service::http::{self as shell, HttpOptions};
+use aevon_service::http::{self as shell, HttpOptions, Routes};
 use aevon_service::metrics::Metrics;
+use aevon_service::openapi::Document;
 use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
 
 mod http;
 mod metrics;
@@ -95,17 +98,23 @@ impl Projection {
     }
 
     /// Adds the routes.
-    pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + use<> {
+    pub fn configure(&self) -> impl Fn(&mut Routes<'_>) + Clone + Send + use<> {
         let projection = self.clone();
-        move |config| {
-            config
-                .app_data(web::Data::new(projection.clone()))
-                .service(shell::resource("/v1/state/{tenant}").get(http::state::get_by_parameter))
-                .service(shell::resource("/v1/state/{tenant}/{principal}").get(http::state::get))
-                .service(shell::resource("/v1/rules").get(http::rules::list))
-                .service(shell::resource("/v1/rules/{name}").get(http::rules::get));
+        move |routes| {
+            routes
+                .data(web::Data::new(projection.clone()))
+                .get("/v1/state/{tenant}", http::state::get_by_parameter)
+                .get("/v1/state/{tenant}/{principal}", http::state::get)
+                .get("/v1/rules", http::rules::list)
+                .get("/v1/rules/{name}", http::rules::get);
         }
     }
+}
+
+/// What the OpenAPI document says of the routes.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    http::Documented::openapi()
 }
 
 /// Runs the service until it is told to stop.
@@ -124,6 +133,7 @@ pub async fn run(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         readiness.clone(),
         metrics,
         shutdown.clone(),
+        Document::of([openapi()]),
         projection.configure(),
     );
     let prepare = async {

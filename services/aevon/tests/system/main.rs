@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod ingest;
+mod openapi;
 mod operation;
 mod overload;
 mod rejected;

@@ -15,6 +15,7 @@ use aevon_schema::with_causes;
 use aevon_service::problem::{Code, Problem, ProblemItem};
 use serde::Serialize;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Longest `aevon-version` header. A body may touch thousands of partitions, and proxies refuse
 /// long heads; the version stands in the body as well.
@@ -181,12 +182,21 @@ fn public_code(code: FaultCode) -> Code {
     }
 }
 
-#[derive(Serialize)]
-struct One {
+/// What became of the one event of a body.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stored)]
+pub(super) struct One {
+    /// `accepted`, or `duplicate`: then the rest is what was said of the first one.
+    #[schema(pattern = "^(accepted|duplicate)$")]
     status: &'static str,
     id: String,
+    /// `partition:seq`.
+    #[schema(value_type = String)]
     position: Position,
+    /// The same, as a version of the log.
+    #[schema(value_type = String)]
     version: Version,
+    #[schema(value_type = String, format = DateTime)]
     ingested_at: Timestamp,
 }
 
@@ -213,31 +223,54 @@ pub(crate) fn one(Item { id, outcome }: Item) -> Result<HttpResponse, Problem> {
         .json(body))
 }
 
-#[derive(Serialize)]
-struct Many<'a> {
+/// What became of the events of an array or of lines.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoredMany)]
+pub(super) struct Many<'a> {
     accepted: usize,
     duplicate: usize,
     rejected: usize,
+    /// The newest position of each partition that was touched.
+    #[schema(value_type = Option<String>, required)]
     version: Option<Version>,
+    /// What was not plainly accepted.
     results: Vec<ManyItem<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoredItem)]
 struct ManyItem<'a> {
+    /// Its place in the array, or its line, from 0.
     index: usize,
+    /// Where it could be read.
+    #[schema(required)]
     id: Option<&'a str>,
+    #[schema(pattern = "^(duplicate|rejected)$")]
     status: &'static str,
+    /// Where the first one stands.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
     position: Option<Position>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<ItemError>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ItemError {
+    /// One of the codes of problems.
     code: &'static str,
     detail: String,
     errors: Vec<ProblemItem>,
+}
+
+/// The answer where nothing was refused.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what is answered")]
+pub(super) enum Accepted<'a> {
+    One(One),
+    Many(Many<'a>),
 }
 
 /// The answer to an array.

@@ -14,13 +14,15 @@ use aevon_core::time::Timestamp;
 use aevon_schema::StoreError;
 use aevon_schema::rejected_events::{self, Filter, Stored};
 use aevon_service::auth::Scope;
-use aevon_service::problem::{Code, Problem};
+use aevon_service::openapi::{ByStatus, problems_of_route};
+use aevon_service::problem::{Code, Problem, ProblemItem};
 use aevon_service::request::{Listed, Page, Parameters, cursor, invalid, path_part};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
+use utoipa::{IntoResponses, ToSchema};
 
 /// Events of a page, unless the caller says.
 const PAGE: usize = 100;
@@ -31,22 +33,36 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// How long a page may take.
 const BUDGET: Duration = Duration::from_secs(10);
 
-#[derive(Serialize)]
+/// What was refused: an event, or a body as a whole.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rejected)]
 struct Item<'a> {
+    #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
     request_id: &'a str,
+    /// One of the codes of problems.
     code: &'a str,
     /// Its place in the array that was sent.
+    #[schema(required)]
     index: Option<i32>,
+    /// The event's, where it could be read.
+    #[schema(required)]
     id: Option<&'a str>,
+    /// Each fault.
+    #[schema(value_type = Vec<ProblemItem>)]
     errors: &'a RawValue,
+    #[schema(required)]
     content_type: Option<&'a str>,
+    /// What was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     body: Option<&'a str>,
     /// Instead of `body`, where that is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     body_base64: Option<String>,
     /// How many bytes were sent, where that is known.
+    #[schema(required)]
     body_bytes: Option<i64>,
     /// Whether all of them are here.
     is_body_whole: bool,
@@ -71,7 +87,48 @@ impl<'a> Item<'a> {
     }
 }
 
-/// A page of it, the newest first; `code` keeps what has this code.
+struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> ByStatus {
+        problems_of_route(&[Code::InvalidParameter, Code::Overloaded])
+    }
+}
+
+/// List what was refused
+///
+/// The newest first. It is written just after the answer, and kept for a while.
+#[utoipa::path(
+    get,
+    path = "/v1/rejected/{tenant}",
+    operation_id = "listRejected",
+    tag = "ingest",
+    security(("key" = [])),
+    params(
+        ("tenant" = String, Path, description = "The tenant.", min_length = 1, max_length = 512,
+         example = "acme"),
+        ("code" = Option<String>, Query, description = "Keeps those with this code, or a fault of it.",
+         example = "missing-field"),
+        ("limit" = Option<usize>, Query, description = "Most items; a page also ends after 4 MiB of bodies.",
+         minimum = 1, maximum = 1000, example = 100),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before.",
+         min_length = 1),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Listed<Item>, example = json!({
+            "items": [{
+                "received_at": "2026-02-11T10:30:00.123456Z", "request_id": "order-4711",
+                "code": "missing-field", "index": 0, "id": "evt-001",
+                "errors": [{"field": "occurred_at", "code": "missing-field",
+                            "detail": "is required"}],
+                "content_type": "application/json", "body": "{\"id\":\"evt-001\"}",
+                "body_bytes": 16, "is_body_whole": true
+            }],
+            "next": null
+        })),
+        Problems
+    )
+)]
 pub(crate) async fn list(
     ingest: Data<Ingest>,
     request: HttpRequest,

@@ -13,9 +13,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::event::{Receipt, native};
 use aevon_core::schema::{Schema, SchemaCheck, SchemaKey};
 use aevon_service::auth::Scope;
-use aevon_service::problem::Problem;
+use aevon_service::openapi::{ByStatus, problems_of_route};
+use aevon_service::problem::{Code, Problem};
 use aevon_service::request::{Listed, Page, Parameters, cursor, invalid, path_part};
 use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
 
 const SCOPES: [Scope; 2] = [Scope::Ingest, Scope::Read];
 /// Schemas of a page, unless the caller says.
@@ -26,15 +28,21 @@ const MAX_PAGE: usize = 1_000;
 /// About how many bytes an item takes.
 const MAX_ITEM_BYTES: usize = 4 * 1024;
 
-#[derive(Serialize)]
+/// A schema that events can be checked against.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventSchema)]
 struct Item<'a> {
     /// Null: the platform's.
+    #[schema(required)]
     tenant_id: Option<&'a str>,
     #[serde(rename = "type")]
     event_type: &'a str,
     version: i32,
+    #[schema(required)]
     title: Option<&'a str>,
+    #[schema(required)]
     description: Option<&'a str>,
+    /// Of its file.
     sha256: &'a str,
 }
 
@@ -51,8 +59,42 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The schemas that the caller's events can be checked against: the platform's, and its tenant's
-/// or, for the platform, every tenant's. `type` keeps those of one type.
+struct ListProblems;
+
+impl IntoResponses for ListProblems {
+    fn responses() -> ByStatus {
+        problems_of_route(&[Code::InvalidParameter, Code::Overloaded])
+    }
+}
+
+/// List schemas
+///
+/// What the caller's events can be checked against: the platform's schemas, and its tenant's or,
+/// for the platform, every tenant's.
+#[utoipa::path(
+    get,
+    path = "/v1/schemas",
+    operation_id = "listSchemas",
+    tag = "ingest",
+    security(("key" = [])),
+    params(
+        ("type" = Option<String>, Query, description = "Keeps those of this type.",
+         example = "model.call"),
+        ("limit" = Option<usize>, Query, description = "Most items.",
+         minimum = 1, maximum = 1000, example = 100),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before.",
+         min_length = 1),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Listed<Item>, example = json!({
+            "items": [{"tenant_id": null, "type": "model.call", "version": 1,
+                       "title": "A call of a language model", "description": null,
+                       "sha256": "9c1d"}],
+            "next": null
+        })),
+        ListProblems
+    )
+)]
 pub(crate) async fn list(
     ingest: Data<Ingest>,
     request: HttpRequest,
@@ -96,14 +138,64 @@ pub(crate) async fn list(
     Ok(hold(HttpResponse::Ok().json(listed), share))
 }
 
-#[derive(Serialize)]
+/// That the data is valid, by this schema.
+#[derive(Serialize, ToSchema)]
 struct Valid<'a> {
     valid: bool,
     schema: Item<'a>,
 }
 
-/// Checks the body, the `data` of an event, as that of an event of this type and version would be:
-/// 200, or the problem that the event would get.
+struct ValidateProblems;
+
+impl IntoResponses for ValidateProblems {
+    fn responses() -> ByStatus {
+        problems_of_route(&[
+            Code::MalformedBody,
+            Code::InvalidParameter,
+            Code::RequestTimeout,
+            Code::BodyTooLarge,
+            Code::EventTooLarge,
+            Code::UnsupportedMediaType,
+            Code::InvalidField,
+            Code::NumberOutOfBounds,
+            Code::UnknownSchema,
+            Code::SchemaMismatch,
+            Code::InvalidEvent,
+            Code::Overloaded,
+        ])
+    }
+}
+
+/// Check data against a schema
+///
+/// The body is the `data` of an event, and is checked as that of an event of this type and version
+/// would be; nothing is stored. Faults have JSON Pointers into it.
+#[utoipa::path(
+    post,
+    path = "/v1/schemas/{type}/{version}/validate",
+    operation_id = "validateData",
+    tag = "ingest",
+    security(("key" = [])),
+    params(
+        ("type" = String, Path, description = "The type of the event.",
+         min_length = 1, max_length = 512, example = "model.call"),
+        ("version" = i32, Path, description = "The version of the schema.",
+         minimum = 1, example = 1),
+        ("tenant_id" = Option<String>, Query, description = "With a platform key: for whom.",
+         min_length = 1, max_length = 512, example = "acme"),
+    ),
+    request_body(content = Map<String, Value>, description = "The data.",
+                 content_type = "application/json", example = json!({"tokens": 1, "model": "m1"})),
+    responses(
+        (status = 200, description = "It is valid", body = Valid, example = json!({
+            "valid": true,
+            "schema": {"tenant_id": null, "type": "model.call", "version": 1,
+                       "title": "A call of a language model", "description": null,
+                       "sha256": "9c1d"}
+        })),
+        ValidateProblems
+    )
+)]
 pub(crate) async fn validate(
     ingest: Data<Ingest>,
     request: HttpRequest,

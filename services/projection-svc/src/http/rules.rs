@@ -10,10 +10,39 @@ use aevon_core::json::Path;
 use aevon_core::operator::Operator;
 use aevon_schema::rules::{self, RuleVersion, Status};
 use aevon_service::auth::Scope;
+use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
 
-/// The version of each name that answers.
+struct ListProblems;
+
+impl IntoResponses for ListProblems {
+    fn responses() -> ByStatus {
+        problems_of_route(&[Code::InvalidParameter, Code::QueryBudgetExceeded])
+    }
+}
+
+/// List rules
+///
+/// The version of each rule that answers.
+#[utoipa::path(
+    get,
+    path = "/v1/rules",
+    operation_id = "listRules",
+    tag = "state",
+    security(("key" = [])),
+    responses(
+        (status = 200, description = "The rules", body = List, example = json!({"rules": [{
+            "name": "tokens_used", "version": 3, "fingerprint": "92b2", "status": "active",
+            "source_event": "model.call", "operator": "sum", "field": "/tokens",
+            "filter": "data.status == \"ok\"", "group_by": ["model"], "unit": "tokens",
+            "lag_events": 12, "lag_seconds": 0.8,
+            "building": {"version": 4, "lag_events": 90000}
+        }]})),
+        ListProblems
+    )
+)]
 pub(crate) async fn list(
     projection: Data<Projection>,
     request: HttpRequest,
@@ -26,7 +55,39 @@ pub(crate) async fn list(
     Ok(HttpResponse::Ok().json(List { rules }))
 }
 
-/// Every version of one name.
+struct GetProblems;
+
+impl IntoResponses for GetProblems {
+    fn responses() -> ByStatus {
+        problems_of_route(&[
+            Code::InvalidParameter,
+            Code::UnknownRule,
+            Code::QueryBudgetExceeded,
+        ])
+    }
+}
+
+/// Read a rule
+///
+/// Every version of it.
+#[utoipa::path(
+    get,
+    path = "/v1/rules/{name}",
+    operation_id = "getRule",
+    tag = "state",
+    security(("key" = [])),
+    params(("name" = String, Path, description = "The rule's name.", min_length = 1,
+            max_length = 512, example = "tokens_used")),
+    responses(
+        (status = 200, description = "Its versions", body = Versions, example = json!({
+            "name": "api_requests",
+            "versions": [{"name": "api_requests", "version": 1, "fingerprint": "92b2",
+                          "status": "active", "source_event": "api.request", "operator": "count",
+                          "lag_events": 0, "lag_seconds": 0}]
+        })),
+        GetProblems
+    )
+)]
 pub(crate) async fn get(
     projection: Data<Projection>,
     request: HttpRequest,
@@ -80,46 +141,62 @@ fn answering(versions: &[RuleVersion]) -> Option<Item<'_>> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rules)]
 struct List<'a> {
     rules: Vec<Item<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RuleVersions)]
 struct Versions<'a> {
     name: &'a str,
     versions: Vec<Item<'a>>,
 }
 
-#[derive(Serialize)]
+/// A version of a rule.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rule)]
 struct Item<'a> {
     name: &'a str,
     version: i32,
+    /// Of all that an answer shows or depends on.
     fingerprint: &'a str,
+    #[schema(pattern = "^(building|active|retired)$")]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     description: Option<&'a str>,
     source_event: &'a str,
+    #[schema(schema_with = super::operators)]
     operator: Operator,
     /// A JSON Pointer into `data`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<String>,
+    /// In CEL.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     filter: Option<&'a str>,
     /// The names of its dimensions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     group_by: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     unit: Option<&'a str>,
+    /// Events of the whole log that its buckets don't hold yet.
     lag_events: i64,
+    /// The age of the oldest of them.
     #[serde(serialize_with = "plain")]
     lag_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     building: Option<Building>,
 }
 
 /// The version that answers next.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Building {
     version: i32,
     lag_events: i64,

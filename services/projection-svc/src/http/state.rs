@@ -13,13 +13,85 @@ use aevon_core::state::{Granularity, Question, Range, TooLarge};
 use aevon_core::time::Timestamp;
 use aevon_schema::state::{self, RuleState, Selection, State, StateError, StateQuery};
 use aevon_service::auth::Scope;
+use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
 use serde::{Serialize, Serializer};
 use tracing::Instrument;
 use tracing::field::Empty;
+use utoipa::{IntoResponses, ToSchema};
 
-/// The principal stands in the path.
+struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> ByStatus {
+        problems_of_route(&[
+            Code::InvalidParameter,
+            Code::RangeReversed,
+            Code::TooManyWindows,
+            Code::TooManyGroups,
+            Code::UnknownRule,
+            Code::QueryBudgetExceeded,
+        ])
+    }
+}
+
+/// Read the state of a principal
+///
+/// What the log adds up to, exactly, with everything that was acknowledged. Everything but `meta`
+/// is a function of the request, the version and the rule versions. A principal that nobody has
+/// heard of is no error: its state is empty.
+#[utoipa::path(
+    get,
+    path = "/v1/state/{tenant}/{principal}",
+    operation_id = "getState",
+    tag = "state",
+    security(("key" = [])),
+    params(
+        ("tenant" = String, Path, description = "The tenant.", min_length = 1, max_length = 512,
+         example = "acme"),
+        ("principal" = String, Path, description = "The principal.", min_length = 1,
+         max_length = 512, example = "user_123"),
+        ("rule" = Option<Vec<String>>, Query, explode,
+         description = "A rule's name, or `name:version` to pin a version; repeatable. None: every \
+                        rule that answers.",
+         example = json!(["tokens_used"])),
+        ("start" = Option<String>, Query, format = DateTime,
+         description = "Valid time, inclusive, any microsecond. None: unbounded.",
+         example = "2026-02-11T10:29:30Z"),
+        ("end" = Option<String>, Query, format = DateTime,
+         description = "Valid time, exclusive. None: unbounded.",
+         example = "2026-02-12T00:00:00Z"),
+        ("granularity" = Option<String>, Query, pattern = "^(total|1m|1h|1d)$",
+         description = "One value, or windows, in UTC, cut by the range.", example = "1h"),
+        ("group_by" = Option<Vec<String>>, Query, explode,
+         description = "Dimensions of the rules asked for; repeatable, or separated by commas.",
+         example = json!(["model"])),
+        ("filter" = Option<HashMap<String, String>>, Query, style = DeepObject, explode,
+         description = "`filter[dim]=label` keeps the groups with this label; repeatable. \
+                        `filter[dim]` without `=` is the group without a value.",
+         example = json!({"model": "m1"})),
+    ),
+    responses(
+        (status = 200, description = "The state", body = Answer,
+         headers(("aevon-version" = String)), example = json!({
+            "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
+            "granularity": "total", "timezone": "UTC", "version": "7:90210",
+            "as_of": "2026-02-11T10:30:01.000017Z",
+            "states": [
+                {"rule": "api_requests", "rule_version": 1, "operator": "count",
+                 "values": [{"window_start": null, "window_end": null, "value": "12",
+                             "event_count": 12, "skipped_count": 0}]},
+                {"rule": "tokens_used", "rule_version": 3, "operator": "sum", "unit": "tokens",
+                 "values": [{"window_start": null, "window_end": null, "value": "123.5",
+                             "event_count": 7, "skipped_count": 0}]}
+            ],
+            "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
+                     "lag_events": 12}
+        })),
+        Problems
+    )
+)]
 pub(crate) async fn get(
     projection: Data<Projection>,
     request: HttpRequest,
@@ -35,7 +107,60 @@ pub(crate) async fn get(
     .await
 }
 
-/// The principal stands in `principal_id`, for identifiers that proxies would mangle in a path.
+/// Read the state of any principal
+///
+/// The same, for identifiers that proxies would mangle in a path.
+#[utoipa::path(
+    get,
+    path = "/v1/state/{tenant}",
+    operation_id = "getStateByParameter",
+    tag = "state",
+    security(("key" = [])),
+    params(
+        ("tenant" = String, Path, description = "The tenant.", min_length = 1, max_length = 512,
+         example = "acme"),
+        ("principal_id" = String, Query, description = "The principal.", min_length = 1,
+         max_length = 512, example = "user_123"),
+        ("rule" = Option<Vec<String>>, Query, explode,
+         description = "A rule's name, or `name:version` to pin a version; repeatable. None: every \
+                        rule that answers.",
+         example = json!(["tokens_used"])),
+        ("start" = Option<String>, Query, format = DateTime,
+         description = "Valid time, inclusive, any microsecond. None: unbounded.",
+         example = "2026-02-11T10:29:30Z"),
+        ("end" = Option<String>, Query, format = DateTime,
+         description = "Valid time, exclusive. None: unbounded.",
+         example = "2026-02-12T00:00:00Z"),
+        ("granularity" = Option<String>, Query, pattern = "^(total|1m|1h|1d)$",
+         description = "One value, or windows, in UTC, cut by the range.", example = "1h"),
+        ("group_by" = Option<Vec<String>>, Query, explode,
+         description = "Dimensions of the rules asked for; repeatable, or separated by commas.",
+         example = json!(["model"])),
+        ("filter" = Option<HashMap<String, String>>, Query, style = DeepObject, explode,
+         description = "`filter[dim]=label` keeps the groups with this label; repeatable. \
+                        `filter[dim]` without `=` is the group without a value.",
+         example = json!({"model": "m1"})),
+    ),
+    responses(
+        (status = 200, description = "The state", body = Answer,
+         headers(("aevon-version" = String)), example = json!({
+            "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
+            "granularity": "total", "timezone": "UTC", "version": "7:90210",
+            "as_of": "2026-02-11T10:30:01.000017Z",
+            "states": [
+                {"rule": "api_requests", "rule_version": 1, "operator": "count",
+                 "values": [{"window_start": null, "window_end": null, "value": "12",
+                             "event_count": 12, "skipped_count": 0}]},
+                {"rule": "tokens_used", "rule_version": 3, "operator": "sum", "unit": "tokens",
+                 "values": [{"window_start": null, "window_end": null, "value": "123.5",
+                             "event_count": 7, "skipped_count": 0}]}
+            ],
+            "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
+                     "lag_events": 12}
+        })),
+        Problems
+    )
+)]
 pub(crate) async fn get_by_parameter(
     projection: Data<Projection>,
     request: HttpRequest,
@@ -182,51 +307,75 @@ fn problem(error: &StateError) -> Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+/// What the log adds up to. Where `states` has one entry, its fields stand beside it too.
+#[derive(Serialize, ToSchema)]
+#[schema(as = State)]
+pub(super) struct Answer<'a> {
     tenant_id: &'a str,
     principal_id: &'a str,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     start: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     end: Option<Timestamp>,
     granularity: &'static str,
     timezone: &'static str,
+    /// The head of the principal's partition in the snapshot that answered.
+    #[schema(value_type = String)]
     version: Version,
+    /// When that event was ingested.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     as_of: Option<Timestamp>,
     /// Where there is just one state, its fields stand here too.
     #[serde(flatten)]
+    #[schema(ignore)]
     only: Option<RuleAnswer<'a>>,
     states: Vec<RuleAnswer<'a>>,
     meta: Meta,
 }
 
-#[derive(Clone, Serialize)]
-struct RuleAnswer<'a> {
+/// What one version of a rule adds up to.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = RuleState)]
+pub(super) struct RuleAnswer<'a> {
     rule: &'a str,
     rule_version: i32,
+    #[schema(schema_with = super::operators)]
     operator: Operator,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     unit: Option<&'a str>,
-    values: Vec<Value<'a>>,
+    /// Ordered by window, then by group.
+    values: Vec<WindowValue<'a>>,
 }
 
-#[derive(Clone, Serialize)]
-struct Value<'a> {
+/// What a rule adds up to over a window, or over the whole range.
+#[derive(Clone, Serialize, ToSchema)]
+pub(super) struct WindowValue<'a> {
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     window_start: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     window_end: Option<Timestamp>,
     /// Only where the answer is divided into groups.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<HashMap<String, Option<String>>>, nullable = false)]
     group: Option<Group<'a>>,
+    /// An exact decimal.
+    #[schema(required)]
     value: Option<String>,
     /// Only where the value is an estimate.
     #[serde(flatten)]
+    #[schema(ignore)]
     estimate: Option<Estimate>,
+    /// Events that entered the value.
     event_count: i64,
+    /// Events without a usable value, or on which the filter failed.
     skipped_count: i64,
 }
 
-#[derive(Clone, Serialize)]
-struct Estimate {
+#[derive(Clone, Serialize, ToSchema)]
+pub(super) struct Estimate {
     approximate: bool,
+    /// The standard error, in parts of the value.
     relative_error: f64,
 }
 
@@ -244,11 +393,14 @@ impl Serialize for Group<'_> {
 }
 
 /// What may differ between two equal answers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Meta {
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     data_through: Option<Timestamp>,
+    /// How far this database is behind its primary.
     #[serde(serialize_with = "plain")]
     staleness_seconds: f64,
+    /// Events that were folded from the raw log, as no bucket holds them yet.
     lag_events: i64,
 }
 
@@ -283,7 +435,7 @@ impl<'a> RuleAnswer<'a> {
         let operator = state.rule.operator;
         let value = |value: &'a aevon_core::state::Value| {
             let shown = value.shown(operator);
-            Value {
+            WindowValue {
                 window_start: value.window_start,
                 window_end: value.window_end,
                 group: (!state.dimensions.is_empty()).then_some(Group {
