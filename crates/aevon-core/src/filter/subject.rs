@@ -33,12 +33,10 @@ pub struct Subject<'e> {
     metadata: OnceLock<Document<'e>>,
 }
 
-/// A document as a value of CEL, with the sizes that costs are counted in.
+/// A document as a value of CEL, with the size that loops are counted in.
 #[derive(Debug)]
 pub(super) struct Document<'e> {
     value: Box<dyn Val + 'e>,
-    /// Bytes of its text.
-    pub(super) bytes: usize,
     /// Items of its longest array or object.
     pub(super) longest: usize,
 }
@@ -87,7 +85,6 @@ impl<'e> Document<'e> {
         let mut longest = 0;
         Self {
             value: value(text.trim_ascii(), &mut longest),
-            bytes: text.len(),
             longest,
         }
     }

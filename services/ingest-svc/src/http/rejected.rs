@@ -109,7 +109,7 @@ impl IntoResponses for Problems {
          example = "acme"),
         ("code" = Option<String>, Query, description = "Keeps those with this code, or a fault of it.",
          example = "missing-field"),
-        ("limit" = Option<usize>, Query, description = "Most items; a page also ends after 4 MiB of bodies.",
+        ("limit" = Option<usize>, Query, description = "Most items; a page also ends after 1 MiB of bodies.",
          minimum = 1, maximum = 1000, example = 100),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before.",
          min_length = 1),
