@@ -244,11 +244,11 @@ async fn no_number_of_dear_events_stops_a_sweep() {
         one.data = format!("{{\"n\":1,\"l\":[{list}]}}");
         one
     };
-    let events: Vec<NewEvent> = (0..150).map(dear).collect();
+    let events: Vec<NewEvent> = (0..60).map(dear).collect();
     world.store(&events).await;
     world.sweep(1000).await;
     let state = world.ask("p", Question::default()).await.unwrap();
-    assert_eq!(values(&state.states[0]), [Some("150".to_owned())]);
+    assert_eq!(values(&state.states[0]), [Some("60".to_owned())]);
     assert_eq!(state.states[0].lag_events, 0);
     assert_eq!(state.raw_events, 0);
 }
