@@ -121,7 +121,7 @@ fn depth(root: &IdedExpr) -> Result<(), String> {
                     &of.loop_step,
                     &of.result,
                 ];
-                parts.into_iter().for_each(|part| within(part));
+                parts.into_iter().for_each(within);
             }
         }
     }
