@@ -4,7 +4,7 @@
 
 use crate::filter::{Failed, Subject};
 use crate::labels::Labels;
-use crate::operator::Partial;
+use crate::operator::{Kept, Partial};
 use crate::position::Position;
 use crate::rule::Rule;
 use crate::time::{Grain, Timestamp};
@@ -126,7 +126,13 @@ pub struct SliceFold<'r> {
     by_type: FxHashMap<&'r str, Vec<u32>>,
     minutes: FxHashMap<BucketKey, Delta>,
     groups: FxHashMap<Labels, u32>,
+    /// Values that went into sets of them.
+    set_values: usize,
 }
+
+/// Most buckets of a minute, and values in sets, that a slice may hold before it has to end: with
+/// the hours and days that come of them, and on their way to Postgres, about 1 KB each.
+const MAX_HELD: usize = 150_000;
 
 impl<'r> SliceFold<'r> {
     /// An empty fold.
@@ -140,7 +146,14 @@ impl<'r> SliceFold<'r> {
             by_type,
             minutes: FxHashMap::default(),
             groups: FxHashMap::from_iter([(Labels::default(), 0)]),
+            set_values: 0,
         }
+    }
+
+    /// True where the slice should end, whatever its length: many rules or groups make many buckets
+    /// of few events.
+    pub fn is_full(&self) -> bool {
+        self.minutes.len() + self.set_values > MAX_HELD
     }
 
     /// The event types that any rule reads.
@@ -159,6 +172,7 @@ impl<'r> SliceFold<'r> {
             let Some(partial) = contribution(rule, &subject) else {
                 continue;
             };
+            self.set_values += usize::from(matches!(partial.kept, Kept::Distinct(_)));
             let seq = event.fact.position.seq;
             let delta = Delta {
                 partial,

@@ -9,6 +9,7 @@ pub mod access;
 pub mod api_keys;
 pub mod append;
 pub mod database;
+pub mod discards;
 mod error;
 mod events;
 pub mod migrate;
@@ -18,6 +19,7 @@ mod pipeline;
 mod plans;
 mod pre_aggregates;
 mod principals;
+pub mod rebuild;
 pub mod rejected_events;
 pub mod rules;
 mod series;
@@ -44,6 +46,14 @@ mod schema {
         }
     }
     diesel::table! {
+        discards (rule_no, generation, partition) {
+            rule_no -> Integer,
+            generation -> Integer,
+            partition -> Integer,
+            principal_no -> BigInt,
+        }
+    }
+    diesel::table! {
         rules (rule_no) {
             rule_no -> Integer,
             name -> Text,
@@ -52,6 +62,9 @@ mod schema {
             fingerprint -> Text,
             definition -> Jsonb,
             status -> Text,
+            next_generation -> Nullable<Integer>,
+            last_generation -> Integer,
+            retired_at -> Nullable<Timestamptz>,
         }
     }
 }

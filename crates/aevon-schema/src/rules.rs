@@ -91,7 +91,7 @@ pub async fn apply(connection: &mut Connection, set: &[Rule]) -> Result<Applied,
     Ok(applied)
 }
 
-async fn lock(pg: &mut AsyncPgConnection) -> Result<(), StoreError> {
+pub(crate) async fn lock(pg: &mut AsyncPgConnection) -> Result<(), StoreError> {
     Ok(pg
         .batch_execute("LOCK TABLE rules IN SHARE ROW EXCLUSIVE MODE")
         .await?)
@@ -126,7 +126,8 @@ async fn apply_locked(pg: &mut AsyncPgConnection, set: &[Rule]) -> Result<Applie
             }
             _ => {
                 let version = newest.map_or(1, |(_, version, ..)| version + 1);
-                retire_building(pg, &rule.name).await?;
+                // One that never answered gives way to the one that replaces it.
+                retire(pg, &rule.name, Status::Building).await?;
                 insert(pg, rule, version).await?;
                 applied.registered.push((rule.name.clone(), version));
             }
@@ -134,10 +135,8 @@ async fn apply_locked(pg: &mut AsyncPgConnection, set: &[Rule]) -> Result<Applie
     }
     for (name, (.., status)) in newest {
         if *status != *Status::Retired.as_str() && !set.iter().any(|rule| rule.name == name) {
-            diesel::update(rules::table.filter(rules::name.eq(name)))
-                .set(rules::status.eq(Status::Retired.as_str()))
-                .execute(pg)
-                .await?;
+            retire(pg, name, Status::Building).await?;
+            retire(pg, name, Status::Active).await?;
             applied.retired.push(name.to_owned());
         }
     }
@@ -157,11 +156,15 @@ async fn describe(pg: &mut AsyncPgConnection, rule_no: i32, rule: &Rule) -> Quer
         .map(|_| ())
 }
 
-/// A version that never answered gives way to the one that replaces it.
-async fn retire_building(pg: &mut AsyncPgConnection, name: &str) -> QueryResult<()> {
-    let building = rules::status.eq(Status::Building.as_str());
-    diesel::update(rules::table.filter(rules::name.eq(name).and(building)))
-        .set(rules::status.eq(Status::Retired.as_str()))
+/// Retires the version of a name that has this status, if there is one. A rebuild of it ends.
+async fn retire(pg: &mut AsyncPgConnection, name: &str, status: Status) -> QueryResult<()> {
+    let of_status = rules::status.eq(status.as_str());
+    diesel::update(rules::table.filter(rules::name.eq(name).and(of_status)))
+        .set((
+            rules::status.eq(Status::Retired.as_str()),
+            rules::retired_at.eq(diesel::dsl::now),
+            rules::next_generation.eq(None::<i32>),
+        ))
         .execute(pg)
         .await
         .map(|_| ())
@@ -209,13 +212,7 @@ pub async fn activate(connection: &mut Connection, slack: i64) -> Result<Vec<Str
                     .get_result::<bool>(pg)
                     .await?
                 {
-                    let active = rules::table
-                        .filter(rules::name.eq(name))
-                        .filter(rules::status.eq(Status::Active.as_str()));
-                    diesel::update(active)
-                        .set(rules::status.eq(Status::Retired.as_str()))
-                        .execute(pg)
-                        .await?;
+                    retire(pg, name, Status::Active).await?;
                     diesel::update(rules::table.find(rule_no))
                         .set(rules::status.eq(Status::Active.as_str()))
                         .execute(pg)

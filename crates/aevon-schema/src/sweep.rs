@@ -19,7 +19,7 @@ use aevon_core::position::Position;
 use aevon_core::rule::Rule;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
@@ -37,27 +37,35 @@ pub const ACCESS: Access = Access {
         ("principals", "SELECT"),
         ("rules", "SELECT"),
         ("rules", "UPDATE"),
+        ("swept_generations", "SELECT"),
         ("series", "SELECT"),
         ("series", "INSERT"),
+        ("series", "DELETE"),
         ("series_numbers", "USAGE"),
         ("pre_aggregates", "SELECT"),
         ("pre_aggregates", "INSERT"),
         ("pre_aggregates", "UPDATE"),
+        ("pre_aggregates", "DELETE"),
         ("sweep_checkpoints", "SELECT"),
         ("sweep_checkpoints", "INSERT"),
         ("sweep_checkpoints", "UPDATE"),
+        ("sweep_checkpoints", "DELETE"),
+        ("discards", "SELECT"),
+        ("discards", "INSERT"),
+        ("discards", "UPDATE"),
+        ("discards", "DELETE"),
         ("sweep_leases", "SELECT"),
         // For the lock of a row.
         ("sweep_leases", "UPDATE"),
     ],
 };
 
-/// A partition where a rule is behind.
+/// A partition where a generation is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The partition.
     pub partition: i32,
-    /// Where the rule that is furthest behind stands.
+    /// Where the generation that is furthest behind stands.
     pub checkpoint: i64,
     /// The newest seq.
     pub head: i64,
@@ -66,7 +74,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// How many events that rule is behind.
+    /// How many events it is behind.
     pub const fn events(&self) -> i64 {
         self.head - self.checkpoint
     }
@@ -135,7 +143,7 @@ pub async fn sweep_once(
     written.commit().await.map(Some)
 }
 
-/// One rule of a slice.
+/// One generation of a slice.
 #[derive(Debug)]
 struct Member {
     rule_no: i32,
@@ -146,6 +154,7 @@ struct Member {
 #[derive(Debug)]
 pub struct Sweep<'c> {
     connection: &'c mut Connection,
+    begun: Instant,
     partition: i32,
     from: i64,
     to: i64,
@@ -205,14 +214,12 @@ impl<'c> Sweep<'c> {
         slice_events: i64,
         turn: Turn,
     ) -> Result<Option<Self>, StoreError> {
+        let begun = Instant::now();
         connection.begin_use();
         let mut pg = &connection.pg;
         pg.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             .await?;
-        let lease =
-            diesel::sql_query(include_str!("sql/sweep_lease.sql")).bind::<Integer, _>(partition);
-        let lease: Vec<(i32,)> = Statement::<_, (Integer,)>::new(lease).load(&mut pg).await?;
-        if lease.is_empty() {
+        if !lease(pg, partition).await? {
             return nothing(connection).await;
         }
         let standing =
@@ -238,6 +245,7 @@ impl<'c> Sweep<'c> {
         }
         Ok(Some(Self {
             connection,
+            begun,
             partition,
             from,
             to,
@@ -254,10 +262,7 @@ impl<'c> Sweep<'c> {
         let mut fold = SliceFold::new(&self.rules);
         let end = match self.rules.iter().any(|rule| rule.filter.is_some()) {
             true => self.take_in_filtered(&mut fold).await?,
-            false => {
-                self.take_in(&mut fold).await?;
-                self.to
-            }
+            false => self.take_in(&mut fold).await?,
         };
         let fold = fold.finish();
         self.to = end;
@@ -266,7 +271,8 @@ impl<'c> Sweep<'c> {
 }
 
 impl Sweep<'_> {
-    async fn take_in(&self, fold: &mut SliceFold<'_>) -> Result<(), StoreError> {
+    /// Takes events in until the slice ends or is full; the end of what was taken.
+    async fn take_in(&self, fold: &mut SliceFold<'_>) -> Result<i64, StoreError> {
         let query = diesel::sql_query(include_str!("sql/sweep_slice.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<BigInt, _>(self.from)
@@ -292,11 +298,14 @@ impl Sweep<'_> {
                 principal_no,
                 ingested_at: from_pg(ingested_at),
             });
+            if fold.is_full() {
+                return Ok(seq);
+            }
         }
-        Ok(())
+        Ok(self.to)
     }
 
-    /// The same with what filters read, until they have taken too long; the end of what was taken.
+    /// The same with what filters read, until they have taken too long.
     async fn take_in_filtered(&self, fold: &mut SliceFold<'_>) -> Result<i64, StoreError> {
         let begun = Instant::now();
         let reads = |what: fn(&Rule) -> bool| self.rules.iter().any(what);
@@ -328,7 +337,7 @@ impl Sweep<'_> {
                 principal_no,
                 ingested_at: from_pg(ingested_at),
             });
-            if begun.elapsed() > FILTER_TIME {
+            if begun.elapsed() > FILTER_TIME || fold.is_full() {
                 return Ok(seq);
             }
         }
@@ -402,12 +411,14 @@ impl<'c> Folded<'c> {
             .map(|member| member.generation)
             .collect();
         let slice = (sweep.from, sweep.to);
+        let took = sweep.begun.elapsed();
+        let partition = sweep.partition;
         let moved =
-            sweep_checkpoints::advance(pg, sweep.partition, slice, &rule_nos, &generations).await?;
+            sweep_checkpoints::advance(pg, partition, slice, &rule_nos, &generations, took).await?;
         if moved != sweep.members.len() {
             return Err(StoreError::Corrupt(format!(
-                "the checkpoints of partition {} are not at {} any more",
-                sweep.partition, sweep.from
+                "the checkpoints of partition {partition} are not at {} any more",
+                sweep.from
             )));
         }
         Ok(Written {
@@ -441,6 +452,17 @@ impl Written<'_> {
             skipped: self.skipped,
         })
     }
+}
+
+/// Takes the right to write the buckets of a partition, until the transaction ends. False where
+/// another has it.
+pub(crate) async fn lease(pg: &AsyncPgConnection, partition: i32) -> Result<bool, StoreError> {
+    let query =
+        diesel::sql_query(include_str!("sql/sweep_lease.sql")).bind::<Integer, _>(partition);
+    let rows: Vec<(i32,)> = Statement::<_, (Integer,)>::new(query)
+        .load(&mut &*pg)
+        .await?;
+    Ok(!rows.is_empty())
 }
 
 async fn nothing<'c>(connection: &mut Connection) -> Result<Option<Sweep<'c>>, StoreError> {

@@ -1,17 +1,16 @@
--- sweep_backlogs: partitions where a rule is behind, the largest backlog first, with the age of its
+-- sweep_backlogs: partitions where a generation is behind, the largest backlog first, with the age of its
 -- oldest event in seconds
 SELECT b.partition, b.checkpoint, b.head,
        coalesce(extract(epoch FROM now() - o.ingested_at), 0)::double precision
 FROM (
     SELECT p.partition, min(coalesce(c.seq, 0)) AS checkpoint, max(coalesce(h.seq, 0)) AS head
     FROM partitions p
-    CROSS JOIN rules r
+    CROSS JOIN swept_generations r
     LEFT JOIN sweep_checkpoints c
            ON c.rule_no = r.rule_no AND c.generation = r.generation AND c.partition = p.partition
     LEFT JOIN LATERAL (
         SELECT n.seq FROM events n WHERE n.partition = p.partition ORDER BY n.seq DESC LIMIT 1
     ) h ON true
-    WHERE r.status <> 'retired'
     GROUP BY p.partition
     HAVING max(coalesce(h.seq, 0)) > min(coalesce(c.seq, 0))
 ) b

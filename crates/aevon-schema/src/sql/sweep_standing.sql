@@ -1,10 +1,9 @@
--- sweep_standing: where each rule stands in a partition, and the partition's head
+-- sweep_standing: where each generation that is swept stands in a partition, and the partition's head
 SELECT r.rule_no, r.generation, r.definition, coalesce(c.seq, 0), coalesce(h.seq, 0)
-FROM rules r
+FROM swept_generations r
 LEFT JOIN sweep_checkpoints c
        ON c.rule_no = r.rule_no AND c.generation = r.generation AND c.partition = $1
 LEFT JOIN LATERAL (
     SELECT n.seq FROM events n WHERE n.partition = $1 ORDER BY n.seq DESC LIMIT 1
 ) h ON true
-WHERE r.status <> 'retired'
-ORDER BY r.rule_no
+ORDER BY r.rule_no, r.generation

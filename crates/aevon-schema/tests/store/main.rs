@@ -7,6 +7,7 @@
 mod append;
 mod fault;
 mod fold;
+mod generations;
 mod operators;
 mod rejected_events;
 mod rules;
