@@ -26,7 +26,7 @@ mod series;
 pub mod state;
 mod statement;
 pub mod sweep;
-mod sweep_checkpoints;
+pub mod sweep_checkpoints;
 mod values;
 
 pub use database::{Connection, Database, DatabaseOptions};

@@ -7,10 +7,12 @@ use crate::database::Connection;
 use crate::error::StoreError;
 use crate::schema::rules;
 use crate::statement::Statement;
-use crate::values::{JsonString, JsonText};
+use crate::values::{JsonString, JsonText, from_pg};
 use aevon_core::rule::Rule;
+use aevon_core::time::Timestamp;
+use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Double, Integer, Jsonb, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use std::collections::BTreeMap;
 
@@ -61,6 +63,14 @@ pub struct RuleVersion {
     pub lag_events: i64,
     /// Age of the oldest of them, in seconds.
     pub lag_seconds: f64,
+    /// When it was swept last.
+    pub swept_at: Option<Timestamp>,
+    /// How long that slice took.
+    pub sweep_seconds: Option<f64>,
+    /// Whether its buckets are being made anew beside those that answer.
+    pub is_rebuilding: bool,
+    /// Since when it is retired.
+    pub retired_at: Option<Timestamp>,
 }
 
 /// What applying a set did, by name.
@@ -251,7 +261,34 @@ pub async fn count(connection: &mut Connection) -> Result<Vec<(Status, i64)>, St
     counted.into_iter().map(read).collect()
 }
 
-type ListRow = (Integer, Text, Integer, Text, Jsonb, Text, BigInt, Double);
+type ListColumns = (
+    Integer,
+    Text,
+    Integer,
+    Text,
+    Jsonb,
+    Text,
+    BigInt,
+    Double,
+    Nullable<Timestamptz>,
+    Nullable<Double>,
+    Bool,
+    Nullable<Timestamptz>,
+);
+type ListRow = (
+    i32,
+    String,
+    i32,
+    String,
+    JsonString,
+    String,
+    i64,
+    f64,
+    Option<PgTimestamp>,
+    Option<f64>,
+    bool,
+    Option<PgTimestamp>,
+);
 
 /// Every version of every name, or of one, by name and version.
 ///
@@ -264,26 +301,26 @@ pub async fn list(
     let query =
         diesel::sql_query(include_str!("sql/rules_list.sql")).bind::<Nullable<Text>, _>(name);
     connection.begin_use();
-    #[expect(clippy::type_complexity, reason = "a row, by position")]
-    let rows: Vec<(i32, String, i32, String, JsonString, String, i64, f64)> =
-        Statement::<_, ListRow>::new(query)
-            .load(&mut connection.pg)
-            .await?;
+    let rows: Vec<ListRow> = Statement::<_, ListColumns>::new(query)
+        .load(&mut connection.pg)
+        .await?;
     connection.end_use();
-    rows.into_iter()
-        .map(
-            |(_, _, version, fingerprint, definition, status, lag_events, lag_seconds)| {
-                Ok(RuleVersion {
-                    version,
-                    rule: read_definition(&definition.0)?,
-                    fingerprint,
-                    status: Status::parse(&status)?,
-                    lag_events,
-                    lag_seconds,
-                })
-            },
-        )
-        .collect()
+    let version = |row: ListRow| {
+        Ok(RuleVersion {
+            version: row.2,
+            rule: read_definition(&row.4.0)?,
+            fingerprint: row.3,
+            status: Status::parse(&row.5)?,
+            lag_events: row.6,
+            // Stamps may run ahead of the clock for a moment.
+            lag_seconds: row.7.max(0.0),
+            swept_at: row.8.map(from_pg),
+            sweep_seconds: row.9,
+            is_rebuilding: row.10,
+            retired_at: row.11.map(from_pg),
+        })
+    };
+    rows.into_iter().map(version).collect()
 }
 
 /// A rule as it stands in the table.

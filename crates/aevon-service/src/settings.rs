@@ -113,7 +113,7 @@ pub struct AggregationSettings {
     /// Whether to apply the folder of rules at the start.
     pub apply_on_start: bool,
     /// How long the buckets of a retired rule version stay; none is for ever.
-    pub keep_retired: Option<String>,
+    pub keep_retired: Option<HumanDuration>,
     /// Most events that one transaction folds: enough that hours and days are rewritten rarely, few
     /// enough that a lease is held for well under a second.
     pub slice_events: i64,

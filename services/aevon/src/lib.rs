@@ -1,4 +1,4 @@
-//! The operator's command line: `migrate`, `key`, `rules`, and `dev`, the whole system in one
+//! The operator's command line: `migrate`, `key`, `rules`, `rebuild`, and `dev`, the whole system in one
 //! process.
 //!
 //! Invariant: a command exits 0 only on success; a failure is one line on standard error.
@@ -23,6 +23,7 @@ mod dev;
 mod key;
 mod metrics;
 mod openapi;
+mod rebuild;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -52,6 +53,15 @@ enum Command {
     Rules {
         #[command(subcommand)]
         command: RulesCommand,
+    },
+    /// Makes the buckets of a rule anew from the log, beside those that answer, and compares them
+    ///
+    /// Answers stay right all the while, and aggregators may go on. What was broken off goes on
+    /// when it is asked for again.
+    Rebuild {
+        /// The rule, whose active version is rebuilt
+        #[arg(long, value_name = "NAME")]
+        rule: String,
     },
     /// Prints every setting with its default, as a document
     Settings,
@@ -106,6 +116,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 command: RulesCommand::Apply { dir },
             } => apply_rules(&settings, &dir).await,
             Command::Key { command } => key::run(&settings, command).await,
+            Command::Rebuild { rule } => rebuild::run(&settings, &rule).await,
             Command::Dev(args) => dev::run(settings, args).await,
             Command::Metrics => {
                 print!("{}", metrics::reference()?);

@@ -10,7 +10,7 @@ use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::metrics::Metrics;
 use aevon_service::openapi::Document;
-use aevon_service::settings::{AggregationSettings, Settings};
+use aevon_service::settings::{AggregationSettings, HumanDuration, Settings};
 use aevon_service::shutdown::Shutdown;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ mod metrics;
 pub mod rule_files;
 mod schedule;
 
+use driver::Driver;
 use metrics::AggregatorMetrics;
 use schedule::Schedule;
 
@@ -120,14 +121,15 @@ impl Aggregator {
 
     /// Sweeps until the shutdown; ends between two slices.
     pub async fn sweep(&self, shutdown: &Shutdown) {
-        let Self {
-            database,
-            settings,
-            schedule,
-            metrics,
-            ..
-        } = self;
-        driver::run(database, settings, schedule, metrics, shutdown).await;
+        let driver = Driver {
+            database: &self.database,
+            settings: &self.settings,
+            schedule: &self.schedule,
+            keep_retired: self.settings.keep_retired.map(HumanDuration::get),
+            metrics: &self.metrics,
+            shutdown,
+        };
+        driver.run().await;
     }
 
     /// Keeps readiness true to the database: that it answers, and grants what is needed. Never

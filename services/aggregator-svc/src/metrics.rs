@@ -2,6 +2,7 @@
 
 use aevon_schema::rules::Status;
 use aevon_schema::sweep::{Backlog, Swept};
+use aevon_schema::sweep_checkpoints::Lag;
 use aevon_service::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use aevon_service::metrics::{Metrics, SECONDS};
 use std::sync::{Arc, OnceLock};
@@ -20,9 +21,15 @@ pub(crate) struct AggregatorMetrics {
     /// A series for each partition, once it is known how many there are.
     backlogs: Arc<OnceLock<Vec<IntGauge>>>,
     lag: IntGauge,
+    rule_lag_events: IntGaugeVec,
+    rule_lag_seconds: IntGaugeVec,
     last: IntGauge,
     rules: IntGaugeVec,
+    discarded: IntCounter,
 }
+
+/// What lags are told apart by.
+const OF_RULE: &[&str] = &["rule", "version", "partition"];
 
 impl AggregatorMetrics {
     pub(crate) fn new(metrics: &Metrics) -> anyhow::Result<Self> {
@@ -64,6 +71,16 @@ impl AggregatorMetrics {
                 "aevon_aggregator_lag_seconds",
                 "Age of the oldest event that the buckets of some rule don't hold yet.",
             )?,
+            rule_lag_events: metrics.gauges(
+                "aevon_aggregator_rule_lag_events",
+                "Events of the partition that the buckets of this version don't hold yet.",
+                OF_RULE,
+            )?,
+            rule_lag_seconds: metrics.gauges(
+                "aevon_aggregator_rule_lag_seconds",
+                "Age of the oldest event that the buckets of this version don't hold yet.",
+                OF_RULE,
+            )?,
             last: metrics.gauge(
                 "aevon_aggregator_last_success_timestamp_seconds",
                 "When this process last saw that everything in the log is in the buckets.",
@@ -72,6 +89,10 @@ impl AggregatorMetrics {
                 "aevon_aggregator_rules",
                 "Versions of rules, by status: building, active, retired.",
                 &["status"],
+            )?,
+            discarded: metrics.counter(
+                "aevon_aggregator_discards_total",
+                "Steps that deleted buckets that nobody needs any more.",
             )?,
         })
     }
@@ -106,6 +127,26 @@ impl AggregatorMetrics {
         let lag = backlogs.iter().map(|one| one.age.as_secs()).max();
         self.lag
             .set(i64::try_from(lag.unwrap_or(0)).unwrap_or(i64::MAX));
+    }
+
+    /// How far each version is behind in each partition that has events.
+    pub(crate) fn set_lags(&self, lags: &[Lag]) {
+        // Versions that were retired since are gone.
+        self.rule_lag_events.reset();
+        self.rule_lag_seconds.reset();
+        for lag in lags {
+            let (version, partition) = (lag.version.to_string(), lag.partition.to_string());
+            let labels = [lag.rule.as_str(), &version, &partition];
+            let events = self.rule_lag_events.with_label_values(&labels);
+            events.set(lag.events());
+            let seconds = self.rule_lag_seconds.with_label_values(&labels);
+            seconds.set(lag.lag_seconds as i64);
+        }
+    }
+
+    /// Some buckets were deleted.
+    pub(crate) fn discarded(&self) {
+        self.discarded.inc();
     }
 
     /// Everything that was in the log is in the buckets.

@@ -52,9 +52,26 @@ impl Schedule {
     }
 }
 
+/// Up to a tenth longer, 5 s at most, by chance: so that what waits for the same moment does not all
+/// come at once.
+pub(crate) fn jittered(wait: Duration) -> Duration {
+    let most = (wait / 10).min(Duration::from_secs(5));
+    wait + most.mul_f64(fastrand::f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_the_same_moment_comes_a_little_apart() {
+        let minute = Duration::from_secs(60);
+        let waits: Vec<Duration> = (0..100).map(|_| jittered(minute)).collect();
+        let is_near = |wait: &Duration| (minute..=minute + Duration::from_secs(5)).contains(wait);
+        assert!(waits.iter().all(is_near));
+        assert!(waits.iter().any(|wait| *wait != waits[0]));
+        assert_eq!(jittered(Duration::ZERO), Duration::ZERO);
+    }
 
     #[test]
     fn a_schedule_is_a_duration_or_a_cron_expression() {

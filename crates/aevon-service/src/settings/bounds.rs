@@ -59,10 +59,8 @@ impl Settings {
         )?;
         time("projection.query_budget", projection.query_budget, 1, HOUR)?;
         time("shutdown.grace", shutdown.grace, 0, HOUR)?;
-        if let Some(text) = &aggregation.keep_retired {
-            let _: HumanDuration = text
-                .parse()
-                .map_err(|error| refuse("aggregation.keep_retired", error))?;
+        if let Some(keep) = aggregation.keep_retired {
+            time("aggregation.keep_retired", keep, 0, 36_500 * DAY)?;
         }
         level(&log.level)?;
         endpoint(self.telemetry.otlp_endpoint.as_deref())

@@ -8,7 +8,10 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::json::Path;
 use aevon_core::operator::Operator;
+use aevon_core::time::Timestamp;
 use aevon_schema::rules::{self, RuleVersion, Status};
+use aevon_schema::sweep_checkpoints::{self, Lag};
+use aevon_schema::{Connection, StoreError};
 use aevon_service::auth::Scope;
 use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
@@ -38,6 +41,7 @@ impl IntoResponses for ListProblems {
             "source_event": "model.call", "operator": "sum", "field": "/tokens",
             "filter": "data.status == \"ok\"", "group_by": ["model"], "unit": "tokens",
             "lag_events": 12, "lag_seconds": 0.8,
+            "last_swept_at": "2026-02-11T10:29:58.104211Z", "sweep_seconds": 0.041,
             "building": {"version": 4, "lag_events": 90000}
         }]})),
         ListProblems
@@ -49,7 +53,7 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     projection.auth.caller(&request, Scope::Read).await?;
     Parameters::of(&request)?.finish()?;
-    let versions = load(&projection, None).await?;
+    let versions = load(&projection, async |pg| rules::list(pg, None).await).await?;
     let names = versions.chunk_by(|a, b| a.rule.name == b.rule.name);
     let rules = names.filter_map(answering).collect();
     Ok(HttpResponse::Ok().json(List { rules }))
@@ -69,7 +73,7 @@ impl IntoResponses for GetProblems {
 
 /// Read a rule
 ///
-/// Every version of it.
+/// Every version of it, and where its buckets stand in each partition that has events.
 #[utoipa::path(
     get,
     path = "/v1/rules/{name}",
@@ -83,7 +87,12 @@ impl IntoResponses for GetProblems {
             "name": "api_requests",
             "versions": [{"name": "api_requests", "version": 1, "fingerprint": "92b2",
                           "status": "active", "source_event": "api.request", "operator": "count",
-                          "lag_events": 0, "lag_seconds": 0}]
+                          "lag_events": 0, "lag_seconds": 0,
+                          "last_swept_at": "2026-02-11T10:29:58.104211Z", "sweep_seconds": 0.041,
+                          "partitions": [{
+                              "partition": 7, "checkpoint": 90210, "lag_events": 0,
+                              "lag_seconds": 0, "last_swept_at": "2026-02-11T10:29:58.104211Z",
+                              "sweep_seconds": 0.041}]}]
         })),
         GetProblems
     )
@@ -95,23 +104,31 @@ pub(crate) async fn get(
     projection.auth.caller(&request, Scope::Read).await?;
     let name = path_identifier(&request, "name", 2)?;
     Parameters::of(&request)?.finish()?;
-    let versions = load(&projection, Some(&name)).await?;
+    let (versions, lags) = load(&projection, async |pg| {
+        let versions = rules::list(pg, Some(&name)).await?;
+        Ok((versions, sweep_checkpoints::lags(pg, Some(&name)).await?))
+    })
+    .await?;
     if versions.is_empty() {
         let detail = format!("there is no rule {name}");
         return Err(Problem::new(Code::UnknownRule, detail));
     }
     Ok(HttpResponse::Ok().json(Versions {
         name: &name,
-        versions: versions.iter().map(Item::new).collect(),
+        versions: versions
+            .iter()
+            .map(|version| Item::new(version).with_partitions(&lags))
+            .collect(),
     }))
 }
 
-async fn load(projection: &Projection, name: Option<&str>) -> Result<Vec<RuleVersion>, Problem> {
+/// Asks the database, within the budget.
+async fn load<T>(
+    projection: &Projection,
+    ask: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
+) -> Result<T, Problem> {
     projection.partitions.get().ok_or_else(not_ready)?;
-    let listing = async {
-        let mut connection = projection.database.get().await?;
-        rules::list(&mut connection, name).await
-    };
+    let listing = async { ask(&mut *projection.database.get().await?).await };
     match tokio::time::timeout(projection.budget, listing).await {
         Ok(listed) => listed.map_err(|error| store_problem(&error)),
         Err(_) => Err(Problem::new(
@@ -190,9 +207,42 @@ struct Item<'a> {
     /// The age of the oldest of them.
     #[serde(serialize_with = "plain")]
     lag_seconds: f64,
+    /// When its buckets were written last; null before the first time.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    last_swept_at: Option<Timestamp>,
+    /// How long that took, from taking the lease to writing the buckets.
+    #[schema(required)]
+    sweep_seconds: Option<f64>,
+    /// True while its buckets are made anew beside those that answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    rebuilding: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    retired_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     building: Option<Building>,
+    /// Of one rule: where it stands in each partition that has events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    partitions: Option<Vec<Standing>>,
+}
+
+/// Where a version stands in a partition.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RuleStanding)]
+struct Standing {
+    partition: i32,
+    /// Its buckets hold every event up to this position; 0 where there are none.
+    checkpoint: i64,
+    lag_events: i64,
+    #[serde(serialize_with = "plain")]
+    lag_seconds: f64,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    last_swept_at: Option<Timestamp>,
+    #[schema(required)]
+    sweep_seconds: Option<f64>,
 }
 
 /// The version that answers next.
@@ -219,7 +269,33 @@ impl<'a> Item<'a> {
             unit: rule.unit.as_deref(),
             lag_events: version.lag_events,
             lag_seconds: version.lag_seconds,
+            last_swept_at: version.swept_at,
+            sweep_seconds: version.sweep_seconds,
+            rebuilding: version.is_rebuilding,
+            retired_at: version.retired_at,
             building: None,
+            partitions: None,
+        }
+    }
+
+    fn with_partitions(self, lags: &[Lag]) -> Self {
+        let ours = lags
+            .iter()
+            .filter(|lag| lag.rule == self.name && lag.version == self.version);
+        let partitions = Some(ours.map(Standing::new).collect());
+        Self { partitions, ..self }
+    }
+}
+
+impl Standing {
+    fn new(lag: &Lag) -> Self {
+        Self {
+            partition: lag.partition,
+            checkpoint: lag.checkpoint,
+            lag_events: lag.events(),
+            lag_seconds: lag.lag_seconds,
+            last_swept_at: lag.swept_at,
+            sweep_seconds: lag.sweep_seconds,
         }
     }
 }
@@ -237,6 +313,10 @@ mod tests {
             status,
             lag_events: i64::from(version),
             lag_seconds: 0.0,
+            swept_at: None,
+            sweep_seconds: None,
+            is_rebuilding: false,
+            retired_at: None,
         }
     }
 
