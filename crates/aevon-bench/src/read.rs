@@ -41,7 +41,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
     let name = "bench_read";
     let url = bench.filled(name).await?;
     eprintln!("sweeping before the reads");
-    sweep_all(bench, &url).await?;
+    sweep_all(bench, &url, 1).await?;
     let client = connect(&url).await?;
     client.batch_execute("VACUUM (ANALYZE)").await?;
     let mut reads = Reads {
@@ -83,7 +83,7 @@ async fn tail(reads: &mut Reads<'_>) -> Result<()> {
     let mut rows = Vec::new();
     for what in ["not swept", "swept"] {
         if what == "swept" {
-            sweep_all(bench, &reads.url).await?;
+            sweep_all(bench, &reads.url, 1).await?;
             reads.client.batch_execute("VACUUM (ANALYZE)").await?;
         }
         let service = bench.rig.service(PROJECTION, &reads.url).await?;

@@ -92,7 +92,7 @@ impl Rig {
         rig.admin
             .batch_execute(&format!("CREATE DATABASE {EMPTY} TEMPLATE template0"))
             .await?;
-        rig.programs.migrate(&rig.url(EMPTY)).await?;
+        rig.programs.aevon(&rig.url(EMPTY), &["migrate"]).await?;
         Ok(rig)
     }
 

@@ -21,7 +21,7 @@ pub(crate) const SERVICES: [&str; 3] = [INGEST, AGGREGATOR, PROJECTION];
 pub(crate) const ALL: [&str; 4] = [INGEST, AGGREGATOR, PROJECTION, AEVON];
 
 const READY_DEADLINE: Duration = Duration::from_secs(30);
-const MIGRATE_DEADLINE: Duration = Duration::from_secs(60);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
 /// The time to start is measured in steps of this.
 const POLL: Duration = Duration::from_millis(5);
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -60,16 +60,17 @@ impl Programs {
         command
     }
 
-    /// Brings a database to the current schema.
-    pub(crate) async fn migrate(&self, url: &str) -> Result<()> {
+    /// Runs a command of an operator's to its end.
+    pub(crate) async fn aevon(&self, url: &str, arguments: &[&str]) -> Result<()> {
         let mut command = tokio::process::Command::from(self.command(AEVON, url));
-        let running = command.arg("migrate").kill_on_drop(true).output();
-        let output = timeout(MIGRATE_DEADLINE, running)
+        let running = command.args(arguments).kill_on_drop(true).output();
+        let what = arguments.join(" ");
+        let output = timeout(COMMAND_DEADLINE, running)
             .await
-            .context("aevon migrate did not end")?
+            .with_context(|| format!("aevon {what} did not end"))?
             .context("cannot run aevon")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "aevon migrate: {}", said.trim());
+        ensure!(output.status.success(), "aevon {what}: {}", said.trim());
         Ok(())
     }
 }

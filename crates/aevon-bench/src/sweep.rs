@@ -1,8 +1,9 @@
-//! `sweep`: the aggregator on a filled log, beside sorted SQL that writes the same bucket rows.
+//! `sweep`: the aggregator on a filled log, beside sorted SQL that writes the same bucket rows; two
+//! of them at once; and a rebuild.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
@@ -44,7 +45,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
 
 /// The limit and the service on the same log.
 async fn pair(bench: &Bench, principals: u32, section: &mut Section) -> Result<()> {
-    let (log, name) = ("bench_sweep", "bench_sweep_sql");
+    let (log, name, two) = ("bench_sweep", "bench_sweep_sql", "bench_sweep_two");
     let url = bench.rig.empty_database(log).await?;
     eprintln!("sweep of {principals} principals");
     let events = fill(&url, bench.last_hour(bench.preload, principals)).await?;
@@ -68,20 +69,34 @@ async fn pair(bench: &Bench, principals: u32, section: &mut Section) -> Result<(
         String::new(),
     ]);
 
-    let swept = sweep_all(bench, &url).await?;
+    let two_url = bench.rig.copy_database(log, two).await?;
+    let mut found = None;
+    for (url, processes) in [(&two_url, 2), (&url, 1)] {
+        let swept = sweep_all(bench, url, processes).await?;
+        let buckets = Buckets::read(&connect(url).await?).await?;
+        let [postgres, service] = swept.cpu;
+        section.row([
+            format!("{processes} of aggregator-svc, {what}"),
+            thousands(rate(events, swept.took)),
+            format!("{:.2}", swept.took.as_secs_f64()),
+            thousands(buckets.rows as f64),
+            percent(rate(events, swept.took), limit_rate),
+            postgres,
+            // Of one of them only.
+            if processes == 1 { service } else { String::new() },
+        ]);
+        section.check(
+            &format!("{what}: digest of all rows by {processes}"),
+            &buckets.digest,
+            &wanted.digest,
+        );
+        found = Some(buckets);
+    }
+    bench.rig.drop_database(two).await?;
+    let found = found.context("nothing was swept")?;
     let client = connect(&url).await?;
-    let found = Buckets::read(&client).await?;
     let expected = Buckets::expected_fold(&client).await?;
-    let [postgres, service] = swept.cpu;
-    section.row([
-        format!("aggregator-svc, {what}"),
-        thousands(rate(events, swept.took)),
-        format!("{:.2}", swept.took.as_secs_f64()),
-        thousands(found.rows as f64),
-        percent(rate(events, swept.took), limit_rate),
-        postgres,
-        service,
-    ]);
+    note_updates(&client, &what, section).await?;
     for (fold, grain) in found.folds.iter().zip(["minutes", "hours", "days"]) {
         section.check(&format!("{what}: {grain} against the log"), fold, &expected);
     }
@@ -90,12 +105,53 @@ async fn pair(bench: &Bench, principals: u32, section: &mut Section) -> Result<(
         found.rows,
         wanted.rows,
     );
+    let began = Instant::now();
+    for rule in REBUILT {
+        let arguments = ["rebuild", "--rule", rule];
+        bench.rig.programs().aevon(&url, &arguments).await?;
+    }
+    let took = began.elapsed() / u32::try_from(REBUILT.len())?;
+    section.row([
+        format!("aevon rebuild of one rule, {what}"),
+        thousands(rate(events, took)),
+        format!("{:.2}", took.as_secs_f64()),
+        String::new(),
+        percent(rate(events, took), limit_rate),
+        String::new(),
+        String::new(),
+    ]);
+    let rebuilt = Buckets::read(&client).await?;
     section.check(
-        &format!("{what}: digest of all rows"),
-        found.digest,
+        &format!("{what}: digest of all rows, every rule rebuilt"),
+        rebuilt.digest,
         wanted.digest,
     );
+    drop(client);
     bench.rig.drop_database(log).await
+}
+
+/// The names of the rules of the rig.
+const REBUILT: [&str; 3] = ["requests", "tokens", "largest"];
+
+/// What the sweep left for vacuum to do.
+async fn note_updates(client: &Client, what: &str, section: &mut Section) -> Result<()> {
+    let query = "SELECT relname::text, n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del, n_dead_tup \
+                 FROM pg_stat_user_tables WHERE relname LIKE 'pre_aggregates_%' \
+                 OR relname IN ('series', 'sweep_checkpoints', 'sweep_leases') ORDER BY relname";
+    for row in client.query(query, &[]).await? {
+        let [inserted, updated, hot, deleted, dead] =
+            [1, 2, 3, 4, 5].map(|at| row.get::<_, i64>(at));
+        section.note(format!(
+            "{what}: {}: {} rows inserted, {} updated ({} HOT), {} deleted; {} dead",
+            row.get::<_, &str>(0),
+            thousands(inserted as f64),
+            thousands(updated as f64),
+            percent(hot as f64, updated as f64),
+            thousands(deleted as f64),
+            thousands(dead as f64),
+        ));
+    }
+    Ok(())
 }
 
 fn rate(events: u64, took: Duration) -> f64 {
@@ -110,15 +166,19 @@ pub(crate) struct Swept {
     cpu: [String; 2],
 }
 
-/// Runs the aggregator on a log that nobody writes to, until nothing is left and every rule
+/// Runs so many aggregators on a log that nobody writes to, until nothing is left and every rule
 /// answers.
-pub(crate) async fn sweep_all(bench: &Bench, url: &str) -> Result<Swept> {
+pub(crate) async fn sweep_all(bench: &Bench, url: &str, processes: usize) -> Result<Swept> {
     let client = connect(url).await?;
     let query = "SELECT coalesce(sum(h.seq), 0)::bigint FROM partitions p CROSS JOIN LATERAL \
                  (SELECT max(seq) AS seq FROM events e WHERE e.partition = p.partition) h";
     let events: i64 = client.query_one(query, &[]).await?.get(0);
     bench.rig.settle().await?;
     let mut service = bench.rig.spawn(AGGREGATOR, url)?;
+    let others: Result<Vec<Service>> = (1..processes)
+        .map(|_| bench.rig.spawn(AGGREGATOR, url))
+        .collect();
+    let _others = others?;
     wait(&client, &mut service, |standing| {
         standing.rules == RULE_COUNT
     })
