@@ -260,10 +260,11 @@ async fn a_role_without_its_rights_is_not_ready_until_it_has_them() {
         ),
         (
             "aggregator-svc",
-            "GRANT SELECT ON partitions, principals, events TO r; \
-             GRANT SELECT, INSERT, UPDATE ON rules, \
-             series, sweep_checkpoints TO r; GRANT USAGE ON SEQUENCE series_numbers TO r; \
-             GRANT SELECT, UPDATE ON sweep_leases TO r; GRANT SELECT, INSERT ON pre_aggregates TO r",
+            "GRANT SELECT ON partitions, principals, events, swept_generations TO r; \
+             GRANT SELECT, INSERT, UPDATE ON rules TO r; GRANT SELECT, INSERT, DELETE ON series TO r; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON sweep_checkpoints, discards TO r; \
+             GRANT USAGE ON SEQUENCE series_numbers TO r; GRANT SELECT, UPDATE ON sweep_leases TO r; \
+             GRANT SELECT, INSERT, DELETE ON pre_aggregates TO r",
             "GRANT UPDATE ON pre_aggregates TO r",
             "lacks UPDATE on pre_aggregates",
         ),
