@@ -83,7 +83,11 @@ async fn pair(bench: &Bench, principals: u32, section: &mut Section) -> Result<(
             percent(rate(events, swept.took), limit_rate),
             postgres,
             // Of one of them only.
-            if processes == 1 { service } else { String::new() },
+            if processes == 1 {
+                service
+            } else {
+                String::new()
+            },
         ]);
         section.check(
             &format!("{what}: digest of all rows by {processes}"),

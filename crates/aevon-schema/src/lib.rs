@@ -12,13 +12,14 @@ pub mod database;
 pub mod discards;
 mod error;
 mod events;
+pub mod log;
 pub mod migrate;
 mod partitions;
 mod pipeline;
 #[cfg(test)]
 mod plans;
 mod pre_aggregates;
-mod principals;
+pub mod principals;
 pub mod rebuild;
 pub mod rejected_events;
 pub mod rules;

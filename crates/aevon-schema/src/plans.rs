@@ -38,7 +38,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 11] = [
+const GOLDEN: [Golden; 14] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -141,6 +141,38 @@ const GOLDEN: [Golden; 11] = [
             "(principal_no = mt.principal_no) AND (seq > mt.seq)",
             "(principal_no = me.principal_no) AND (seq >= p.first_seq) AND (seq <= LEAST(p.last_seq",
             "(series_no = s.series_no) AND (grain = 1) AND (window_start = d.window_start)",
+        ],
+    },
+    Golden {
+        name: "feed",
+        sql: include_str!("sql/log_feed.sql"),
+        types: "text, int[], bigint[], bigint[], text[], bigint",
+        arguments: "'acme', '{1}', '{0}', '{9}', '{}', 5",
+        wanted: &[
+            "Index Scan using events_order",
+            "(partition = u.partition) AND (seq > u.after) AND (seq <= u.upto)",
+            "Index Scan using principals_pkey",
+        ],
+    },
+    Golden {
+        name: "list",
+        sql: include_str!("sql/log_by_position_back.sql"),
+        types: "int, text, text, bigint, timestamptz, timestamptz, text[], bigint, bigint",
+        arguments: "1, 'acme', 'p', 9, '-infinity', 'infinity', '{}', 9, 5",
+        wanted: &[
+            "Index Scan using principals_identity",
+            "Index Scan Backward using events_by_principal",
+            "(principal_no = q.principal_no) AND (seq <= $4) AND (seq < $8)",
+        ],
+    },
+    Golden {
+        name: "principals",
+        sql: include_str!("sql/principals_list.sql"),
+        types: "text, text, text, text, bigint",
+        arguments: "'acme', '', 'a', 'b', 5",
+        wanted: &[
+            "principals_identity",
+            "(principal_id > $2) AND (principal_id >= $3)",
         ],
     },
 ];

@@ -3,9 +3,11 @@
 //! Invariant: numbers are given under the lock of the principal's partition, so one identity never
 //! gets two.
 
+use crate::database::Connection;
+use crate::error::StoreError;
 use crate::statement::Statement;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use rustc_hash::FxHashSet;
 
@@ -92,4 +94,61 @@ async fn run(
     Statement::<_, (Text, Text, BigInt)>::new(query)
         .load(&mut &*pg)
         .await
+}
+
+/// The next principals of a tenant behind one of them, by name; of those that begin with a prefix.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list(
+    connection: &mut Connection,
+    tenant_id: &str,
+    prefix: &str,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let query = diesel::sql_query(include_str!("sql/principals_list.sql"))
+        .bind::<Text, _>(tenant_id)
+        .bind::<Text, _>(after)
+        .bind::<Text, _>(prefix)
+        .bind::<Nullable<Text>, _>(successor(prefix))
+        .bind::<BigInt, _>(limit);
+    connection.begin_use();
+    let rows: Vec<(String,)> = Statement::<_, (Text,)>::new(query)
+        .load(&mut connection.pg)
+        .await?;
+    connection.end_use();
+    Ok(rows
+        .into_iter()
+        .map(|(principal_id,)| principal_id)
+        .collect())
+}
+
+/// The least text behind all that begin with a prefix, byte by byte; none where there is none.
+fn successor(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        // The characters in their order, which is that of their bytes; the next one skips surrogates.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_successor_of_a_prefix_lies_behind_everything_that_begins_with_it() {
+        let of = |prefix: &str| successor(prefix);
+        assert_eq!(of("ab").as_deref(), Some("ac"));
+        assert_eq!(of("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(of("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
+        assert_eq!(of("\u{10ffff}"), None);
+        assert_eq!(of(""), None);
+    }
 }

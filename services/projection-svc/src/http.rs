@@ -1,16 +1,33 @@
 //! The routes, one file each, and what they share.
 
+use crate::Projection;
+use actix_web::HttpRequest;
 use aevon_core::operator::Operator;
 use aevon_schema::{StoreError, with_causes};
+use aevon_service::auth::Scope;
 use aevon_service::problem::{Code, Problem};
 use std::time::Duration;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa::{Modify, ToSchema};
 
+pub(crate) mod events;
+pub(crate) mod feed;
+pub(crate) mod principals;
 pub(crate) mod request;
 pub(crate) mod rules;
 pub(crate) mod state;
+
+/// The tenant of the path, if the caller may look at it.
+async fn authorized_tenant(
+    projection: &Projection,
+    request: &HttpRequest,
+) -> Result<String, Problem> {
+    let caller = projection.auth.caller(request, Scope::Read).await?;
+    let tenant_id = request::path_identifier(request, "tenant_id", 2)?;
+    caller.check_tenant(&tenant_id)?;
+    Ok(tenant_id)
+}
 
 /// When to come back after a 503.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -39,7 +56,16 @@ fn unavailable(detail: String) -> Problem {
 /// What the OpenAPI document says of the routes.
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    paths(state::get, state::get_by_parameter, rules::list, rules::get),
+    paths(
+        state::get,
+        state::get_by_parameter,
+        events::list,
+        events::get,
+        feed::follow,
+        principals::list,
+        rules::list,
+        rules::get
+    ),
     components(schemas(state::Estimate)),
     modifiers(&Flattened)
 )]

@@ -5,12 +5,13 @@
 
 use actix_web::web;
 use aevon_schema::access::Unfit;
-use aevon_schema::{Database, DatabaseOptions, api_keys, migrate, state};
+use aevon_schema::{Connection, Database, DatabaseOptions, StoreError, api_keys, migrate, state};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions, Routes};
 use aevon_service::metrics::Metrics;
 use aevon_service::openapi::Document;
+use aevon_service::problem::{Code, Problem};
 use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
 use std::sync::{Arc, OnceLock};
@@ -18,9 +19,11 @@ use std::time::Duration;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
+mod heads;
 mod http;
 mod metrics;
 
+use heads::Heads;
 use metrics::ProjectionMetrics;
 
 /// The condition of readiness that the database is.
@@ -39,6 +42,7 @@ pub struct Projection {
     /// Empty until the database was reached: only it knows how many there are.
     partitions: Arc<OnceLock<i32>>,
     metrics: ProjectionMetrics,
+    heads: Heads,
 }
 
 impl Projection {
@@ -70,6 +74,7 @@ impl Projection {
             budget,
             partitions: Arc::default(),
             metrics: ProjectionMetrics::new(metrics)?,
+            heads: Heads::default(),
         })
     }
 
@@ -97,6 +102,24 @@ impl Projection {
         self.database.watch(&state::ACCESS, report).await;
     }
 
+    /// Asks the database, within the budget.
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, Problem> {
+        let asked = async { question(&mut *self.database.get().await?).await };
+        match tokio::time::timeout(self.budget, asked).await {
+            Ok(answer) => answer.map_err(|error| http::store_problem(&error)),
+            Err(_) => {
+                let detail = format!(
+                    "the answer took longer than {:?}; ask for less",
+                    self.budget
+                );
+                Err(Problem::new(Code::QueryBudgetExceeded, detail))
+            }
+        }
+    }
+
     /// Adds the routes.
     pub fn configure(&self) -> impl Fn(&mut Routes<'_>) + Clone + Send + use<> {
         let projection = self.clone();
@@ -105,6 +128,10 @@ impl Projection {
                 .data(web::Data::new(projection.clone()))
                 .get("/v1/state/{tenant}", http::state::get_by_parameter)
                 .get("/v1/state/{tenant}/{principal}", http::state::get)
+                .get("/v1/events/{tenant}", http::feed::follow)
+                .get("/v1/events/{tenant}/{principal}", http::events::list)
+                .get("/v1/events/{tenant}/{principal}/{id}", http::events::get)
+                .get("/v1/principals/{tenant}", http::principals::list)
                 .get("/v1/rules", http::rules::list)
                 .get("/v1/rules/{name}", http::rules::get);
         }

@@ -6,6 +6,7 @@ mod access;
 mod aggregation;
 mod answers;
 mod ingest;
+mod log;
 mod openapi;
 mod operation;
 mod overload;

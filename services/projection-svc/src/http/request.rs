@@ -2,10 +2,13 @@
 
 use actix_web::HttpRequest;
 use aevon_core::identity;
+use aevon_core::state::Range;
 use aevon_core::time::Timestamp;
-use aevon_service::problem::Problem;
+use aevon_service::problem::{Code, Problem};
 use aevon_service::request::path_part;
 pub(crate) use aevon_service::request::{Parameters, invalid};
+use aevon_service::settings::HumanDuration;
+use std::time::Duration;
 
 /// An identifier of the path: its `index`th part, from 0.
 ///
@@ -53,11 +56,43 @@ pub(crate) fn instant(
         .map_err(|reason| invalid(name, format!("{text:?} {reason}")))
 }
 
+/// Takes `start` and `end`.
+///
+/// # Errors
+/// 400.
+pub(crate) fn range(parameters: &mut Parameters) -> Result<Range, Problem> {
+    let (start, end) = (instant(parameters, "start")?, instant(parameters, "end")?);
+    match (start, end) {
+        (Some(start), Some(end)) if start > end => Err(Problem::new(
+            Code::RangeReversed,
+            format!("start {start} lies behind end {end}"),
+        )),
+        _ => Ok(Range { start, end }),
+    }
+}
+
+/// Takes `wait`: a duration of at most so long; none is not at all.
+///
+/// # Errors
+/// 400.
+pub(crate) fn wait(parameters: &mut Parameters, most: Duration) -> Result<Duration, Problem> {
+    let Some(text) = parameters.one("wait")? else {
+        return Ok(Duration::ZERO);
+    };
+    let wait: HumanDuration = text.parse().map_err(|reason| invalid("wait", reason))?;
+    match wait.get() <= most {
+        true => Ok(wait.get()),
+        false => Err(invalid(
+            "wait",
+            format!("{wait} is longer than {}", HumanDuration(most)),
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
-    use aevon_service::problem::Code;
 
     #[test]
     fn an_offset_whose_plus_was_not_encoded_is_understood() {

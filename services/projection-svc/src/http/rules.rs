@@ -1,8 +1,8 @@
 //! `GET /v1/rules` and `GET /v1/rules/{name}`: what is computed, and how far the buckets are.
 
+use super::not_ready;
 use super::request::{Parameters, path_identifier};
 use super::state::plain;
-use super::{not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,7 +11,6 @@ use aevon_core::operator::Operator;
 use aevon_core::time::Timestamp;
 use aevon_schema::rules::{self, RuleVersion, Status};
 use aevon_schema::sweep_checkpoints::{self, Lag};
-use aevon_schema::{Connection, StoreError};
 use aevon_service::auth::Scope;
 use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
@@ -53,7 +52,10 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     projection.auth.caller(&request, Scope::Read).await?;
     Parameters::of(&request)?.finish()?;
-    let versions = load(&projection, async |pg| rules::list(pg, None).await).await?;
+    projection.partitions.get().ok_or_else(not_ready)?;
+    let versions = projection
+        .ask(async |connection| rules::list(connection, None).await)
+        .await?;
     let names = versions.chunk_by(|a, b| a.rule.name == b.rule.name);
     let rules = names.filter_map(answering).collect();
     Ok(HttpResponse::Ok().json(List { rules }))
@@ -104,11 +106,16 @@ pub(crate) async fn get(
     projection.auth.caller(&request, Scope::Read).await?;
     let name = path_identifier(&request, "name", 2)?;
     Parameters::of(&request)?.finish()?;
-    let (versions, lags) = load(&projection, async |pg| {
-        let versions = rules::list(pg, Some(&name)).await?;
-        Ok((versions, sweep_checkpoints::lags(pg, Some(&name)).await?))
-    })
-    .await?;
+    projection.partitions.get().ok_or_else(not_ready)?;
+    let (versions, lags) = projection
+        .ask(async |connection| {
+            let versions = rules::list(connection, Some(&name)).await?;
+            Ok((
+                versions,
+                sweep_checkpoints::lags(connection, Some(&name)).await?,
+            ))
+        })
+        .await?;
     if versions.is_empty() {
         let detail = format!("there is no rule {name}");
         return Err(Problem::new(Code::UnknownRule, detail));
@@ -120,25 +127,6 @@ pub(crate) async fn get(
             .map(|version| Item::new(version).with_partitions(&lags))
             .collect(),
     }))
-}
-
-/// Asks the database, within the budget.
-async fn load<T>(
-    projection: &Projection,
-    ask: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
-) -> Result<T, Problem> {
-    projection.partitions.get().ok_or_else(not_ready)?;
-    let listing = async { ask(&mut *projection.database.get().await?).await };
-    match tokio::time::timeout(projection.budget, listing).await {
-        Ok(listed) => listed.map_err(|error| store_problem(&error)),
-        Err(_) => Err(Problem::new(
-            Code::QueryBudgetExceeded,
-            format!(
-                "the list took longer than {:?}; ask again",
-                projection.budget
-            ),
-        )),
-    }
 }
 
 /// The version of one name that answers, with the one that is to replace it. None where all of

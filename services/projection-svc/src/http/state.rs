@@ -1,7 +1,7 @@
 //! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
 
-use super::request::{Parameters, identifier, instant, invalid, path_identifier};
-use super::{not_ready, store_problem};
+use super::request::{Parameters, identifier, invalid, path_identifier, range};
+use super::{authorized_tenant, not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -9,10 +9,9 @@ use aevon_core::json::Path;
 use aevon_core::labels::Grouping;
 use aevon_core::operator::Operator;
 use aevon_core::position::Version;
-use aevon_core::state::{Granularity, Question, Range, TooLarge};
+use aevon_core::state::{Granularity, Question, TooLarge};
 use aevon_core::time::Timestamp;
 use aevon_schema::state::{self, RuleState, Selection, State, StateError, StateQuery};
-use aevon_service::auth::Scope;
 use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
@@ -174,17 +173,6 @@ pub(crate) async fn get_by_parameter(
     answer(&projection, tenant_id, principal_id, parameters).await
 }
 
-/// The tenant of the path, if the caller may look at it.
-async fn authorized_tenant(
-    projection: &Projection,
-    request: &HttpRequest,
-) -> Result<String, Problem> {
-    let caller = projection.auth.caller(request, Scope::Read).await?;
-    let tenant_id = path_identifier(request, "tenant_id", 2)?;
-    caller.check_tenant(&tenant_id)?;
-    Ok(tenant_id)
-}
-
 async fn answer(
     projection: &Projection,
     tenant_id: String,
@@ -236,17 +224,6 @@ fn selection(values: &[String]) -> Result<Selection, Problem> {
     match values.iter().find(|value| value.contains('\0')) {
         None => Ok(selection),
         Some(_) => Err(invalid("rule", "holds a control character")),
-    }
-}
-
-fn range(parameters: &mut Parameters) -> Result<Range, Problem> {
-    let (start, end) = (instant(parameters, "start")?, instant(parameters, "end")?);
-    match (start, end) {
-        (Some(start), Some(end)) if start > end => Err(Problem::new(
-            Code::RangeReversed,
-            format!("start {start} lies behind end {end}"),
-        )),
-        _ => Ok(Range { start, end }),
     }
 }
 
