@@ -17,15 +17,18 @@ mod pipeline;
 #[cfg(test)]
 mod plans;
 mod pre_aggregates;
+pub mod preview;
 mod principals;
 pub mod rejected_events;
 pub mod rules;
 mod series;
 pub mod state;
 mod statement;
+pub mod status;
 pub mod sweep;
 mod sweep_checkpoints;
 mod values;
+pub mod verify;
 
 pub use database::{Connection, Database, DatabaseOptions};
 pub use error::{StoreError, with_causes};
