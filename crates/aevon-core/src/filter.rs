@@ -102,7 +102,9 @@ impl Filter {
             ));
         }
         check::nesting(text)?;
-        let program = ENV.compile(text).map_err(|errors| unreadable(text, &errors))?;
+        let program = ENV
+            .compile(text)
+            .map_err(|errors| unreadable(text, &errors))?;
         let checked = check::expression(program.expression(), text.len())?;
         Ok(Self {
             text: text.to_owned(),

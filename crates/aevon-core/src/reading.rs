@@ -133,15 +133,47 @@ mod tests {
             ),
             ("operator: sum\nfield: n", r#"{"n":"1.50"}"#, counted("1.5")),
             ("operator: max\nfield: n", r#"{"n":1e2}"#, counted("100")),
-            ("operator: sum\nfield: n", "{}", skipped("nothing stands there")),
+            (
+                "operator: sum\nfield: n",
+                "{}",
+                skipped("nothing stands there"),
+            ),
             ("operator: sum\nfield: n", r#"{"n":null}"#, skipped("null")),
-            ("operator: sum\nfield: n", r#"{"n":true}"#, skipped("a boolean")),
-            ("operator: sum\nfield: n", r#"{"n":[1]}"#, skipped("an array")),
-            ("operator: sum\nfield: n", r#"{"n":{}}"#, skipped("an object")),
-            ("operator: sum\nfield: n", r#"{"n":"1e99"}"#, skipped(no_number)),
-            ("operator: unique_count\nfield: n", r#"{"n":"1"}"#, counted("\"1\"")),
-            ("operator: unique_count\nfield: n", r#"{"n":1.0}"#, counted("1")),
-            ("operator: unique_count\nfield: n", r#"{"n":false}"#, counted("false")),
+            (
+                "operator: sum\nfield: n",
+                r#"{"n":true}"#,
+                skipped("a boolean"),
+            ),
+            (
+                "operator: sum\nfield: n",
+                r#"{"n":[1]}"#,
+                skipped("an array"),
+            ),
+            (
+                "operator: sum\nfield: n",
+                r#"{"n":{}}"#,
+                skipped("an object"),
+            ),
+            (
+                "operator: sum\nfield: n",
+                r#"{"n":"1e99"}"#,
+                skipped(no_number),
+            ),
+            (
+                "operator: unique_count\nfield: n",
+                r#"{"n":"1"}"#,
+                counted("\"1\""),
+            ),
+            (
+                "operator: unique_count\nfield: n",
+                r#"{"n":1.0}"#,
+                counted("1"),
+            ),
+            (
+                "operator: unique_count\nfield: n",
+                r#"{"n":false}"#,
+                counted("false"),
+            ),
         ] {
             assert_eq!(read(rule, data).verdict, verdict, "{rule} of {data}");
         }

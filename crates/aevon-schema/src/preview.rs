@@ -128,10 +128,9 @@ impl Preview<'_> {
     async fn version(&self) -> Result<i32, StoreError> {
         let query = diesel::sql_query(include_str!("sql/preview_version.sql"))
             .bind::<Text, _>(&self.rule.name);
-        let rows: Vec<(i32, String, String)> =
-            Statement::<_, (Integer, Text, Text)>::new(query)
-                .load(&mut &*self.pg)
-                .await?;
+        let rows: Vec<(i32, String, String)> = Statement::<_, (Integer, Text, Text)>::new(query)
+            .load(&mut &*self.pg)
+            .await?;
         let newest = rows.into_iter().next();
         Ok(newest.map_or(1, |(version, fingerprint, status)| {
             let stands = status != Status::Retired.as_str();

@@ -46,7 +46,16 @@ impl Progress {
     }
 }
 
-type Columns = (Integer, Text, Integer, Text, Integer, BigInt, BigInt, Double);
+type Columns = (
+    Integer,
+    Text,
+    Integer,
+    Text,
+    Integer,
+    BigInt,
+    BigInt,
+    Double,
+);
 type Row = (i32, String, i32, String, i32, i64, i64, f64);
 
 /// Every version of every name, or of one, by name and version.

@@ -5,6 +5,7 @@
 
 use actix_web::web;
 use aevon_schema::access::Unfit;
+use aevon_schema::state::{State, StateQuery};
 use aevon_schema::{Database, DatabaseOptions, api_keys, migrate, state};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
@@ -13,6 +14,7 @@ use aevon_service::metrics::Metrics;
 use aevon_service::openapi::Document;
 use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
+use serde::Serialize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use utoipa::OpenApi as _;
@@ -22,6 +24,11 @@ mod http;
 mod metrics;
 
 use metrics::ProjectionMetrics;
+
+/// What `GET /v1/state` sends as the answer to a query, for whoever has read one.
+pub fn answer_body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serialize + use<'a> {
+    http::state::body(query, state)
+}
 
 /// The condition of readiness that the database is.
 pub const READY_DATABASE: &str = "database";

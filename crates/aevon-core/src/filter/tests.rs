@@ -151,9 +151,18 @@ fn a_text_that_is_no_expression_is_told_in_our_words() {
     let deep = "[".repeat(31) + &"a.b(".repeat(31);
     for (filter, says) in [
         ("data.n >", "it ends too early"),
-        ("data.n = 1", "\"= 1\" can't stand where it does (line 1, character 8)"),
-        ("data.n == 1 &&\n  @x", "\"@x\" can't stand where it does (line 2, character 3)"),
-        ("data.l.exists_one(x)", "is used like data.list.exists_one(x, x > 1)"),
+        (
+            "data.n = 1",
+            "\"= 1\" can't stand where it does (line 1, character 8)",
+        ),
+        (
+            "data.n == 1 &&\n  @x",
+            "\"@x\" can't stand where it does (line 2, character 3)",
+        ),
+        (
+            "data.l.exists_one(x)",
+            "is used like data.list.exists_one(x, x > 1)",
+        ),
         ("data.l.all(x)", "is used like data.list.all(x, x > 1)"),
         ("has()", "is used like has(data.a)"),
         ("data.l.exists(1, true)", "no CEL expression"),
@@ -162,7 +171,15 @@ fn a_text_that_is_no_expression_is_told_in_our_words() {
     ] {
         let reason = Filter::compile(filter).map(|_| ()).unwrap_err();
         assert!(reason.contains(says), "{filter}: {reason}");
-        for word in ["Syntax", "token", "ecursion", "input", "EOF", "expecting", "overload"] {
+        for word in [
+            "Syntax",
+            "token",
+            "ecursion",
+            "input",
+            "EOF",
+            "expecting",
+            "overload",
+        ] {
             assert!(!reason.contains(word), "{filter}: {reason}");
         }
     }
@@ -191,7 +208,10 @@ fn a_failure_has_its_reason() {
     assert_eq!(reason("data.status > 3"), Failure::Types);
     assert_eq!(reason("data.n / 0 == 1"), Failure::DivisionByZero);
     assert_eq!(reason("data.tags[7] == 'a'"), Failure::NoItem);
-    assert_eq!(reason("9223372036854775807 + data.n > 0"), Failure::Overflow);
+    assert_eq!(
+        reason("9223372036854775807 + data.n > 0"),
+        Failure::Overflow
+    );
 }
 
 #[test]

@@ -86,7 +86,11 @@ impl Findings {
 
     fn note(&mut self, found: Difference) {
         self.differences += 1;
-        if self.first.as_ref().is_none_or(|first| found.is_before(first)) {
+        if self
+            .first
+            .as_ref()
+            .is_none_or(|first| found.is_before(first))
+        {
             self.first = Some(found);
         }
     }
@@ -168,9 +172,8 @@ fn columns(row: &Stored) -> [(&'static str, String); 10] {
         sketch,
     } = &row.columns;
     let shown = |number: Option<String>| number.unwrap_or_else(|| "null".to_owned());
-    let amount = |amount: &Option<crate::amount::Amount>| {
-        shown(amount.as_ref().map(ToString::to_string))
-    };
+    let amount =
+        |amount: &Option<crate::amount::Amount>| shown(amount.as_ref().map(ToString::to_string));
     [
         ("operator", row.operator.to_string()),
         ("event_count", row.event_count.to_string()),

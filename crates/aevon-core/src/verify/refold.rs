@@ -62,11 +62,7 @@ impl<'r> Refold<'r> {
 
     /// The event types that any rule reads.
     pub fn event_types(&self) -> Vec<&'r str> {
-        let mut types: Vec<&str> = self
-            .rules
-            .iter()
-            .map(|r| r.source_event.as_str())
-            .collect();
+        let mut types: Vec<&str> = self.rules.iter().map(|r| r.source_event.as_str()).collect();
         types.sort_unstable();
         types.dedup();
         types

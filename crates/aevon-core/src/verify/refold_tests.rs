@@ -188,7 +188,11 @@ fn a_difference_in_any_column_of_any_row_is_named() {
             let found = comparison.finish();
             let first = found.first.map(|first| first.column);
             // A row that is another one is surplus there and missing here.
-            let differences = if column == "row" { 2 } else { u64::from(is_changed) };
+            let differences = if column == "row" {
+                2
+            } else {
+                u64::from(is_changed)
+            };
             assert_eq!(found.differences, differences, "{column} of row {at}");
             assert_eq!(first, is_changed.then_some(column), "row {at}");
         }
