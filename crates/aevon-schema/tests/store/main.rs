@@ -13,3 +13,4 @@ mod rules;
 mod state;
 mod support;
 mod sweep;
+mod verify;
