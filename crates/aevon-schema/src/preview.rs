@@ -14,14 +14,16 @@ use aevon_core::fold::Fact;
 use aevon_core::identity::partition_of;
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Answer, MAX_VALUES, Plan, TooLarge};
+use aevon_core::state::{Answer, Plan};
 use aevon_core::time::Timestamp;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How long a fold may keep a thread from its deadline.
+const TURN: Duration = Duration::from_millis(20);
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Answers a query by one rule, whatever rules there are, within `budget`. The version is the one
@@ -88,9 +90,6 @@ impl Preview<'_> {
         let raw_events = self.add_events(&mut answer).await?;
         let dimensions = answer.dimensions();
         let values = answer.finish()?;
-        if values.len() > MAX_VALUES {
-            return Err(TooLarge::of_values(question).into());
-        }
         Ok(State {
             position: Position {
                 partition: self.partition,
@@ -158,11 +157,15 @@ impl Preview<'_> {
             Statement::<_, (BigInt, Timestamptz, Integer, Jsonb, Nullable<Jsonb>)>::new(query)
                 .load_stream::<(i64, PgTimestamp, i32, JsonString, Option<JsonString>)>(&mut pg)
                 .await?;
-        let mut count = 0;
+        let (mut count, mut since) = (0, Instant::now());
         while let Some((seq, at, schema_version, JsonString(data), metadata)) =
             events.try_next().await?
         {
             count += 1;
+            if since.elapsed() > TURN {
+                tokio::task::yield_now().await;
+                since = Instant::now();
+            }
             answer.add_event(&Subject::new(Fact {
                 position: Position {
                     partition: self.partition,

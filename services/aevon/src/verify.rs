@@ -214,7 +214,7 @@ impl Seen {
 
     fn report(&self) -> String {
         let mut text = format!(
-            "{} principals, {} events, {} buckets of {} rule versions: {} differences\n",
+            "principals: {}, events: {}, buckets: {}, rule versions: {}, differences: {}\n",
             self.principals,
             self.events,
             self.buckets,

@@ -64,19 +64,19 @@ fn check_lists_rules_and_what_they_read_of_sample_events() {
     let ndjson = ndjson.join("\n").replace(r#""tenant_id":"acme","#, "");
     std::fs::write(&file, &ndjson).unwrap();
     let expected = [
-        "event e1 (t, 2026-01-01T09:30:20.500000Z)",
+        "event e1 (t, 2026-01-01T09:30:20.5Z)",
         "RULE SOURCE_EVENT FILTER VALUE GROUP",
         "large yes fails: types don't fit skipped a.b=(none), model=m1",
         "other no: other - - -",
         "total yes - 4.5 -",
         "",
-        "event e2 (t, 2026-01-01T09:30:20.500000Z)",
+        "event e2 (t, 2026-01-01T09:30:20.5Z)",
         "RULE SOURCE_EVENT FILTER VALUE GROUP",
         "large yes leaves out - -",
         "other no: other - - -",
         "total yes - 1 -",
         "",
-        "event e3 (t, 2026-01-01T09:30:20.500000Z)",
+        "event e3 (t, 2026-01-01T09:30:20.5Z)",
         "RULE SOURCE_EVENT FILTER VALUE GROUP",
         "large yes fails: types don't fit skipped a.b=(none), model=(none)",
         "other no: other - - -",
@@ -138,7 +138,7 @@ fn check_names_every_fault_of_rules_and_of_sample_events() {
         ("", "holds no event"),
         ("[]", "holds no event"),
         ("{\"id\":", "is no JSON"),
-        ("7", "must be a JSON object"),
+        ("7", "is not a JSON object"),
         (
             r#"{"id":"e","type":"aevon.x","occurred_at":"soon","data":{},"principal_id":"p"}"#,
             "event 0: type: ",
@@ -394,7 +394,7 @@ async fn a_preview_for_people_is_a_table_and_wrong_questions_are_named() {
     assert_eq!(
         shown[1..],
         [
-            "START END MODEL VALUE EVENTS SKIPPED",
+            "START END model VALUE EVENTS SKIPPED",
             "- - \\u{1b}[31m 4 1 0",
             "- - m1 3 1 1",
             "3 events were read from the log",

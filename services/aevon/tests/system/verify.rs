@@ -115,21 +115,26 @@ async fn buckets_that_are_what_the_log_says_exit_0_and_are_counted() {
     let client = system.db.client().await;
     let count = client.query_one("SELECT count(*) FROM pre_aggregates", &[]);
     let buckets: i64 = count.await.unwrap().get(0);
-    let expected =
-        format!("3 principals, 15 events, {buckets} buckets of 6 rule versions: 0 differences\n");
+    let expected = format!(
+        "principals: 3, events: 15, buckets: {buckets}, rule versions: 6, differences: 0\n"
+    );
     assert_eq!(said.out, expected);
     let one = ["--tenant", "acme", "--principal", "p", "--rule", "total:1"];
     assert_eq!(
         system.verify(&one).out,
-        "1 principals, 5 events, 3 buckets of 1 rule versions: 0 differences\n"
+        "principals: 1, events: 5, buckets: 3, rule versions: 1, differences: 0\n"
     );
     let other = system.verify(&["--tenant", "other"]);
     assert_eq!(other.code, Some(0));
-    assert!(other.out.starts_with("0 principals, 0 events, 0 buckets"));
+    assert!(
+        other
+            .out
+            .starts_with("principals: 0, events: 0, buckets: 0,")
+    );
     let sampled = |part: &str| {
         let said = system.verify(&["--sample", part]);
         assert_eq!(said.code, Some(0), "{}", said.err);
-        let first = said.out.split(' ').next().unwrap().parse::<u32>();
+        let first = said.out.split([' ', ',']).nth(1).unwrap().parse::<u32>();
         first.unwrap()
     };
     assert_eq!(sampled("0.000001"), 0);
@@ -201,7 +206,7 @@ async fn a_planted_difference_in_any_column_is_named_and_exits_1() {
         let said = system.verify(&[]);
         assert_eq!(said.code, Some(1), "{change}: {}", said.out);
         assert!(
-            said.out.contains(&format!(": {planted} differences\n")),
+            said.out.contains(&format!("differences: {planted}\n")),
             "{}",
             said.out
         );
@@ -233,7 +238,7 @@ async fn rows_that_are_gone_or_too_many_are_named_and_what_is_unswept_is_not_wro
     assert_eq!(client.execute(gone, &[]).await.unwrap(), 3);
     let said = system.verify(&["--rule", "calls"]);
     assert_eq!(said.code, Some(1));
-    assert!(said.out.contains(": 3 differences\n"), "{}", said.out);
+    assert!(said.out.contains("differences: 3\n"), "{}", said.out);
     let expected = "group {\"/model\":\"m1\"}, grain 1m, window 2026-01-01T09:30:00Z";
     assert!(said.err.contains(expected), "{}", said.err);
     assert!(
