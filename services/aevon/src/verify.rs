@@ -112,7 +112,7 @@ async fn check_exists(connection: &mut Connection, versions: &Versions) -> anyho
 /// Seen on a terminal only.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::no_length();
-    let template = "{bar:30} {pos}/{len} principals, {eta} left; {msg}";
+    let template = "{bar:20} {pos}/{len} principals, {eta} left; {wide_msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -178,7 +178,7 @@ impl Run {
             differences,
             ..
         } = &self.seen;
-        let message = format!("{events} events, {buckets} buckets, {differences} differences");
+        let message = format!("{differences} differences, {events} events, {buckets} buckets");
         self.bar.set_message(message);
         Ok(())
     }

@@ -10,6 +10,7 @@ use aevon_service::settings::{HumanDuration, Settings};
 use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub(super) const EXAMPLES: &str = "Examples:\n  \
@@ -17,6 +18,9 @@ pub(super) const EXAMPLES: &str = "Examples:\n  \
     aevon rules status tokens_used --over 10s --format json\n\n\
     Where anything lags, checkpoints are looked at twice, --over apart: what they gained on the log \
     meanwhile gives the\nrate and the time that is left; unknown where nothing was gained.";
+
+/// Most versions that a line lists.
+const MAX_LISTED: usize = 4;
 
 /// What to show.
 #[derive(Args, Debug)]
@@ -125,35 +129,53 @@ fn as_table(lines: &[Line<'_>], watched: Duration) -> anyhow::Result<String> {
     if behind.is_empty() {
         return Ok(text);
     }
-    let names = [
-        "rule",
-        "version",
+    let mut rows = vec![titles(&[
         "partition",
         "checkpoint",
         "head",
         "lag events",
         "lag",
-    ];
-    let mut rows = vec![titles(&names)];
-    for line in behind {
-        rows.extend(line.lagging().map(|progress| {
-            vec![
-                line.version.name.clone(),
-                line.version.version.to_string(),
-                progress.partition.to_string(),
-                progress.checkpoint.to_string(),
-                progress.head.to_string(),
-                progress.lag_events().to_string(),
-                lasting(progress.age_seconds),
-            ]
-        }));
-    }
+        "versions",
+    ])];
+    rows.extend(by_place(&behind).iter().map(|(progress, names)| {
+        vec![
+            progress.partition.to_string(),
+            progress.checkpoint.to_string(),
+            progress.head.to_string(),
+            progress.lag_events().to_string(),
+            lasting(progress.age_seconds),
+            listed(names),
+        ]
+    }));
     text += &format!(
         "\nbehind, by partition (rates were measured over {:.1} s):\n{}",
         watched.as_secs_f64(),
         aligned(&rows)?
     );
     Ok(text)
+}
+
+/// Where versions lag: those at one checkpoint of a partition together.
+fn by_place<'l>(behind: &[&'l Line<'_>]) -> Vec<(&'l Progress, Vec<String>)> {
+    let mut places: BTreeMap<(i32, i64), (&Progress, Vec<String>)> = BTreeMap::new();
+    for line in behind {
+        let name = format!("{}:{}", line.version.name, line.version.version);
+        for progress in line.lagging() {
+            let place = (progress.partition, progress.checkpoint);
+            let (_, names) = places.entry(place).or_insert((progress, Vec::new()));
+            names.push(name.clone());
+        }
+    }
+    places.into_values().collect()
+}
+
+fn listed(names: &[String]) -> String {
+    let more = names.len().saturating_sub(MAX_LISTED);
+    let first = names[..names.len() - more].join(", ");
+    match more {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 fn row(line: &Line<'_>) -> Vec<String> {
@@ -250,6 +272,29 @@ mod tests {
         let json = as_json(&[still], Duration::from_secs(2));
         assert_eq!(json["rules"][0]["eta_seconds"], Value::Null);
         assert_eq!(json["rules"][0]["partitions"][1]["lag_events"], 500);
+    }
+
+    #[test]
+    fn versions_at_one_place_share_a_line() {
+        let named = |name: &str, checkpoints: &[i64]| VersionStatus {
+            name: name.to_owned(),
+            ..version(Status::Active, checkpoints)
+        };
+        let mut all: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+            .map(|n| named(n, &[7, 1_000]))
+            .into();
+        all.push(named("g", &[1_000, 9]));
+        let lines: Vec<_> = all
+            .iter()
+            .map(|v| Line::new(v, &[], Duration::ZERO))
+            .collect();
+        let text = as_table(&lines, Duration::ZERO).unwrap();
+        let places: Vec<&str> = text.lines().skip(11).collect();
+        let expected = [
+            "0          7           1000  993         7s   a:2, b:2, c:2, d:2 and 2 more",
+            "1          9           1000  991         7s   g:2",
+        ];
+        assert_eq!(places, expected, "{text}");
     }
 
     #[test]
