@@ -12,6 +12,7 @@ mod subject;
 pub use subject::Subject;
 
 use cel::extractors::This;
+use cel::parser::ParseError;
 use cel::{Context, Env, ExecutionError, ParseErrors, Program, Value};
 use check::Checked;
 use regex::Regex;
@@ -167,28 +168,34 @@ impl Filter {
 /// Most characters that are shown of what can't be read.
 const MAX_SHOWN_CHARS: usize = 24;
 
-/// Where a text stops being an expression. The library's own words are about its grammar.
+/// Where a text stops being an expression, and why. The library's own words are about its grammar.
 fn unreadable(text: &str, errors: &ParseErrors) -> String {
-    let (line, column) = errors.errors.first().map_or((0, 0), |error| error.pos);
-    // Places count from 1; without one, the parser gave up on the whole.
+    let is_syntax = |error: &&ParseError| error.msg.starts_with("Syntax error");
+    let errors = || errors.errors.iter();
+    let first = errors().find(is_syntax).or_else(|| errors().next());
+    let (place, said) = first.map_or(((0, 0), ""), |first| (first.pos, first.msg.as_str()));
     let index = |place: isize| usize::try_from(place).ok()?.checked_sub(1);
-    let (Some(line_at), Some(column_at)) = (index(line), index(column)) else {
+    // A parser that gives up says so, or has no place (they count from 1), or misses parts of its
+    // tree.
+    let gives_up = ["ecursion", "No `", "Incomplete"];
+    let is_whole = !gives_up.iter().any(|words| said.contains(words));
+    let (Some(line), Some(column), true) = (index(place.0), index(place.1), is_whole) else {
         return "is nested too deeply to be read".to_owned();
     };
-    let rest: String = text
-        .lines()
-        .nth(line_at)
-        .unwrap_or_default()
-        .chars()
-        .skip(column_at)
-        .take(MAX_SHOWN_CHARS)
-        .collect();
-    match rest.trim_end() {
-        "" => "is no CEL expression: it ends too early".to_owned(),
-        rest => format!(
-            "is no CEL expression: {rest:?} can't stand where it does (line {line}, character {column})"
-        ),
-    }
+    let line = text.lines().nth(line).unwrap_or_default();
+    let rest: String = line.chars().skip(column).take(MAX_SHOWN_CHARS).collect();
+    let why = match rest.trim_end() {
+        "" => return "is no CEL expression: it ends too early".to_owned(),
+        rest if said.contains("int literal") => {
+            format!("{rest:?} begins with an integer beyond 64 bits")
+        }
+        rest if said.contains("reserved") => {
+            format!("{rest:?} begins with a word that CEL keeps for itself")
+        }
+        rest => format!("{rest:?} can't stand where it does"),
+    };
+    let (line, character) = place;
+    format!("is no CEL expression: {why} (line {line}, character {character})")
 }
 
 impl PartialEq for Filter {

@@ -148,6 +148,7 @@ fn what_is_never_true_or_false_is_known_and_what_may_be_is_not() {
 
 #[test]
 fn a_text_that_is_no_expression_is_told_in_our_words() {
+    let ternary = "true ? true : ".repeat(120) + "true";
     let deep = "[".repeat(31) + &"a.b(".repeat(31);
     for (filter, says) in [
         ("data.n >", "it ends too early"),
@@ -166,7 +167,9 @@ fn a_text_that_is_no_expression_is_told_in_our_words() {
         ("data.l.all(x)", "is used like data.list.all(x, x > 1)"),
         ("has()", "is used like has(data.a)"),
         ("data.l.exists(1, true)", "no CEL expression"),
-        ("99999999999999999999 > data.n", "\"99999"),
+        ("99999999999999999999 > data.n", "an integer beyond 64 bits"),
+        ("for == 1", "a word that CEL keeps for itself"),
+        (&ternary, "is nested too deeply to be read"),
         (&deep, ""),
     ] {
         let reason = Filter::compile(filter).map(|_| ()).unwrap_err();
