@@ -181,6 +181,16 @@ async fn a_change_while_a_batch_is_verified_is_not_seen_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_swept_never_again_is_not_waited_for() {
+    let world = World::new().await;
+    world.apply(&RULES[..1]).await;
+    world.apply(&RULES[1..2]).await;
+    world.store(&events(0, 1)).await;
+    let checked = check(&world, &Versions::default()).await;
+    assert_eq!(checked.unswept, ["b_sum:1"], "a_count:1 is retired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn principals_come_in_pages_and_one_is_found_by_name() {
     let world = World::new().await;
     world.store(&events(0, 30)).await;
