@@ -87,7 +87,8 @@ pub struct Delta {
 }
 
 impl Delta {
-    fn merge(&mut self, rule: &Rule, other: &Delta) {
+    /// Takes another one in.
+    pub fn merge(&mut self, rule: &Rule, other: &Delta) {
         self.partial.merge(rule.operator, &other.partial);
         self.first_seq = self.first_seq.min(other.first_seq);
         self.last_seq = self.last_seq.max(other.last_seq);
@@ -159,6 +160,16 @@ impl<'r> SliceFold<'r> {
     /// The event types that any rule reads.
     pub fn event_types(&self) -> Vec<&'r str> {
         self.by_type.keys().copied().collect()
+    }
+
+    /// How many buckets of minutes it holds.
+    pub fn len(&self) -> usize {
+        self.minutes.len()
+    }
+
+    /// True where it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.minutes.is_empty()
     }
 
     /// Takes one event in.

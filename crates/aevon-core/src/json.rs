@@ -162,10 +162,7 @@ impl Path {
     /// A sentence that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let tokens: Vec<String> = match text.strip_prefix('/') {
-            Some(pointer) => pointer
-                .split('/')
-                .map(|t| t.replace("~1", "/").replace("~0", "~"))
-                .collect(),
+            Some(pointer) => pointer.split('/').map(unescape).collect::<Result<_, _>>()?,
             None => text.split('.').map(str::to_owned).collect(),
         };
         if text.is_empty() || tokens.iter().any(String::is_empty) {
@@ -199,6 +196,25 @@ impl Path {
         let mut deserializer = serde_json::Deserializer::from_str(document);
         Step(&self.0).deserialize(&mut deserializer).ok().flatten()
     }
+}
+
+/// A token of a JSON Pointer as the key that it stands for.
+fn unescape(token: &str) -> Result<String, String> {
+    let mut parts = token.split('~');
+    let mut key = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (character, rest) = match part.as_bytes().first() {
+            Some(b'0') => ('~', &part[1..]),
+            Some(b'1') => ('/', &part[1..]),
+            _ => {
+                let reason = "holds ~ without 0 or 1 behind it: in a JSON Pointer ~0 is ~, ~1 is /";
+                return Err(reason.to_owned());
+            }
+        };
+        key.push(character);
+        key.push_str(rest);
+    }
+    Ok(key)
 }
 
 /// A key of an object, borrowed where it has no escapes; serde copies every plain `Cow`.
@@ -433,7 +449,11 @@ mod tests {
         assert_eq!(at("/a/a~1b"), Some("2"));
         assert_eq!(at("n.x"), None);
         assert_eq!(at("a.b.7"), None);
-        assert!(Path::parse("a..b").is_err());
+        for wrong in ["a..b", "/a~2b", "/a~", "/~~0"] {
+            assert!(Path::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Path::parse("/~01").unwrap(), Path(vec!["~1".to_owned()]));
+        assert_eq!(Path::parse("a~2b").unwrap().canonical(), "/a~02b");
         assert_eq!(Path::parse("a.b").unwrap().canonical(), "/a/b");
         for (path, short) in [
             ("/a/b", "a.b"),

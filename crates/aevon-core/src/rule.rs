@@ -50,6 +50,13 @@ impl RuleFault {
     }
 }
 
+/// Where a rule is read from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    File,
+    Table,
+}
+
 /// Longest text of a rule.
 const MAX_TEXT_BYTES: usize = 4096;
 
@@ -74,7 +81,8 @@ impl Rule {
     /// Every fault, not just the first.
     pub fn from_yaml(text: &str) -> Result<Self, Vec<RuleFault>> {
         let document = serde_yaml_ng::from_str(text);
-        Self::read(document.map_err(|error| vec![RuleFault::new("-", error.to_string())])?)
+        let document = document.map_err(|error| vec![RuleFault::new("-", error.to_string())])?;
+        Self::read(document, Origin::File)
     }
 
     /// Reads a rule back from its [`Rule::definition`].
@@ -83,10 +91,11 @@ impl Rule {
     /// Every fault, not just the first.
     pub fn from_definition(json: &str) -> Result<Self, Vec<RuleFault>> {
         let document = serde_json::from_str(json);
-        Self::read(document.map_err(|error| vec![RuleFault::new("-", error.to_string())])?)
+        let document = document.map_err(|error| vec![RuleFault::new("-", error.to_string())])?;
+        Self::read(document, Origin::Table)
     }
 
-    fn read(document: Value) -> Result<Self, Vec<RuleFault>> {
+    fn read(document: Value, origin: Origin) -> Result<Self, Vec<RuleFault>> {
         let Some(mapping) = document.as_mapping() else {
             let reason = "a rule is a mapping of fields to values";
             return Err(vec![RuleFault::new("-", reason)]);
@@ -128,7 +137,7 @@ impl Rule {
             mapping.contains_key("field"),
             &mut faults,
         );
-        let filter = check_filter(filter.as_deref(), &mut faults);
+        let filter = check_filter(filter.as_deref(), origin, &mut faults);
         let group_by = check_group_by(mapping.get("group_by"), &mut faults);
         match (name, source_event, operator) {
             (Some(name), Some(source_event), Some(operator)) if faults.is_empty() => Ok(Self {
@@ -277,8 +286,19 @@ fn check_field(
     path.map_err(&mut fault).ok()
 }
 
-fn check_filter(filter: Option<&str>, faults: &mut Vec<RuleFault>) -> Option<Filter> {
-    match Filter::compile(filter?) {
+fn check_filter(
+    filter: Option<&str>,
+    origin: Origin,
+    faults: &mut Vec<RuleFault>,
+) -> Option<Filter> {
+    let compiled = Filter::compile(filter?).and_then(|filter| match filter.never_boolean() {
+        // What was taken once stays readable: such a filter skips every event, and says so.
+        Some(what) if origin == Origin::File => {
+            Err(format!("must be true or false, and gives {what}"))
+        }
+        _ => Ok(filter),
+    });
+    match compiled {
         Ok(filter) => Some(filter),
         Err(reason) => {
             faults.push(RuleFault::new("filter", reason));
@@ -368,6 +388,7 @@ mod tests {
             ("filter: data.n >", "filter", "no CEL expression"),
             ("filter: nope", "filter", "no variable nope"),
             ("filter: 7", "filter", "must be a text"),
+            ("filter: 1 + 1", "filter", "gives a sum"),
             ("group_by: model", "group_by", "a list of 1 to 8"),
             ("group_by: []", "group_by", "a list of 1 to 8"),
             (
@@ -377,6 +398,8 @@ mod tests {
             ),
             ("group_by: [a, /a]", "group_by", "a stands twice"),
             ("group_by: [a..b]", "group_by", "without empty parts"),
+            ("group_by: [/a~2b]", "group_by", "~ without 0 or 1"),
+            ("group_by: [/a~]", "group_by", "~ without 0 or 1"),
             ("group_by: [\"a,b\"]", "group_by", "comma"),
             ("group_by: [{a: b}]", "group_by", "must be a text"),
         ] {
@@ -388,6 +411,14 @@ mod tests {
             );
             assert!(faults[0].reason.contains(says), "{line}: {}", faults[0]);
         }
+    }
+
+    #[test]
+    fn a_rule_that_was_taken_once_can_still_be_read() {
+        let rule = Rule::from_yaml(&format!("{TOKENS}filter: data.n\n")).unwrap();
+        let definition = rule.definition().replace("data.n", "data");
+        let filter = Rule::from_definition(&definition).unwrap().filter.unwrap();
+        assert_eq!(filter.never_boolean(), Some("an object"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod pipeline;
 #[cfg(test)]
 mod plans;
 mod pre_aggregates;
+pub mod preview;
 pub mod principals;
 pub mod rebuild;
 pub mod rejected_events;
@@ -26,9 +27,11 @@ pub mod rules;
 mod series;
 pub mod state;
 mod statement;
+pub mod status;
 pub mod sweep;
 pub mod sweep_checkpoints;
 mod values;
+pub mod verify;
 
 pub use database::{Connection, Database, DatabaseOptions};
 pub use error::{StoreError, with_causes};

@@ -38,7 +38,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 14] = [
+const GOLDEN: [Golden; 18] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -175,6 +175,47 @@ const GOLDEN: [Golden; 14] = [
             "(principal_id > $2) AND (principal_id >= $3)",
         ],
     },
+    Golden {
+        name: "previewed events",
+        sql: include_str!("sql/preview_events.sql"),
+        types: "int, text, text, text, timestamptz, timestamptz, bool",
+        arguments: "1, 'acme', 'p', 't', '-infinity', 'infinity', true",
+        wanted: &[
+            "principals_identity",
+            "Index Scan using events_by_principal",
+        ],
+    },
+    Golden {
+        name: "principals to verify",
+        sql: include_str!("sql/verify_principals.sql"),
+        types: "int, text, text, bigint",
+        arguments: "1, 'acme', 'p', 9",
+        wanted: &[
+            "principals_identity",
+            "(ROW(tenant_id, principal_id) > ROW($2, $3))",
+        ],
+    },
+    Golden {
+        name: "events to verify",
+        sql: include_str!("sql/verify_events.sql"),
+        types: "int, bigint[], bigint, text[], bool",
+        arguments: "1, '{1}', 2, '{t}', true",
+        wanted: &[
+            "Index Scan using events_by_principal",
+            "(principal_no = ANY ($2)) AND (seq <= $3)",
+        ],
+    },
+    Golden {
+        name: "buckets to verify",
+        sql: include_str!("sql/verify_buckets.sql"),
+        types: "int, bigint[], smallint[], timestamptz[], timestamptz[], int[], int[]",
+        arguments: "1, '{1}', '{1}', '{now}', '{now}', '{1}', '{1}'",
+        wanted: &[
+            "Index Scan using series_identity",
+            "(series_no = s.series_no) AND (grain = u.grain)",
+            "(window_start >= u.window_from) AND (window_start < u.window_to)",
+        ],
+    },
 ];
 
 async fn check(connection: &mut Connection, moment: &str) {
@@ -187,6 +228,8 @@ async fn check(connection: &mut Connection, moment: &str) {
             wanted,
         } = golden;
         let arguments = arguments.replace("{selected}", SELECTED);
+        // What a cursor runs over is planned like any other.
+        let sql = sql.split_once("CURSOR FOR").map_or(sql, |(_, query)| query);
         connection
             .pg
             .batch_execute(&format!(

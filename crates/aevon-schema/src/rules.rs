@@ -40,7 +40,7 @@ impl Status {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, StoreError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
         Self::ALL
             .into_iter()
             .find(|status| status.as_str() == text)

@@ -1,7 +1,8 @@
-//! The operator's command line: `migrate`, `key`, `rules`, `rebuild`, and `dev`, the whole system in one
-//! process.
+//! The operator's command line: `migrate`, `key`, `rules`, `verify`, `rebuild`, and `dev`, the whole
+//! system in one process.
 //!
-//! Invariant: a command exits 0 only on success; a failure is one line on standard error.
+//! Invariant: a command exits 0 only on success; a failure is one line on standard error, after the
+//! faults of files, one a line.
 //! Invariant: what was asked for goes to standard output, everything else to standard error.
 
 #![expect(
@@ -9,13 +10,13 @@
     reason = "what was asked for goes to standard output"
 )]
 
-use aevon_schema::{Database, DatabaseOptions, migrate, rules};
+use aevon_core::identity;
+use aevon_core::time::Timestamp;
+use aevon_schema::{Database, DatabaseOptions, migrate};
 use aevon_service::settings::{Settings, markdown_reference};
 use aevon_service::{cli, telemetry};
-use aggregator_svc::rule_files;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ mod key;
 mod metrics;
 mod openapi;
 mod rebuild;
+mod rules;
+mod table;
+mod verify;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -49,11 +53,14 @@ enum Command {
         #[command(subcommand)]
         command: key::KeyCommand,
     },
-    /// Checks or applies a folder of rules
+    /// Checks, previews and applies rules, and shows where they are
     Rules {
         #[command(subcommand)]
-        command: RulesCommand,
+        command: rules::RulesCommand,
     },
+    /// Compares the buckets with the log, from which they can always be made anew
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::VerifyArgs),
     /// Makes the buckets of a rule anew from the log, beside those that answer, and compares them
     ///
     /// Answers stay right all the while, and aggregators may go on. What was broken off goes on
@@ -71,20 +78,6 @@ enum Command {
     Openapi,
     /// Runs the whole system here: Postgres, the three services, sample rules and data
     Dev(dev::DevArgs),
-}
-
-#[derive(Debug, Subcommand)]
-enum RulesCommand {
-    /// Says whether every file of a folder is a rule; needs no database
-    Check {
-        /// The folder
-        dir: PathBuf,
-    },
-    /// Makes a folder the set of rules of the database of AEVON_DATABASE__URL
-    Apply {
-        /// The folder
-        dir: PathBuf,
-    },
 }
 
 /// The program.
@@ -109,12 +102,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             Command::Migrate { partitions } => run_migrate(&settings, partitions).await,
-            Command::Rules {
-                command: RulesCommand::Check { dir },
-            } => check_rules(&dir),
-            Command::Rules {
-                command: RulesCommand::Apply { dir },
-            } => apply_rules(&settings, &dir).await,
+            Command::Rules { command } => rules::run(&settings, command).await,
+            Command::Verify(args) => verify::run(&settings, args).await,
             Command::Key { command } => key::run(&settings, command).await,
             Command::Rebuild { rule } => rebuild::run(&settings, &rule).await,
             Command::Dev(args) => dev::run(settings, args).await,
@@ -146,28 +135,32 @@ async fn run_migrate(settings: &Settings, partitions: Option<i32>) -> anyhow::Re
     Ok(())
 }
 
-fn check_rules(dir: &Path) -> anyhow::Result<()> {
-    let set = rule_files::load(dir)?;
-    println!("{} rules, no faults", set.len());
-    Ok(())
-}
-
-async fn apply_rules(settings: &Settings, dir: &Path) -> anyhow::Result<()> {
-    let set = rule_files::load(dir)?;
+/// A way into the database of the settings, whose schema is the one that this program knows; with
+/// the number of its partitions.
+async fn reach(
+    settings: &Settings,
+    application_name: &'static str,
+    statement_timeout: Duration,
+) -> anyhow::Result<(Database, i32)> {
     let database = Database::new(DatabaseOptions {
         url: settings.database_url()?.to_owned(),
         max_connections: 1,
-        application_name: "aevon rules apply",
-        statement_timeout: Duration::from_secs(30),
+        application_name,
+        statement_timeout,
     })?;
-    migrate::check(&database).await?;
-    let applied = rules::apply(&mut *database.get().await?, &set).await?;
-    for (name, version) in &applied.registered {
-        println!("registered {name}, version {version}");
+    let partitions = migrate::check(&database).await?;
+    Ok((database, partitions))
+}
+
+/// A flag that is an identifier.
+fn identifier(text: &str) -> Result<String, String> {
+    match identity::check(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(fault) => Err(fault.to_string()),
     }
-    for name in &applied.retired {
-        println!("retired {name}");
-    }
-    println!("{} unchanged", applied.unchanged.len());
-    Ok(())
+}
+
+/// A flag that is an instant.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text)
 }

@@ -45,10 +45,7 @@ pub fn load(folder: &Path) -> Result<Vec<Rule>, RuleFilesError> {
     let (mut rules, mut faults) = (Vec::new(), Vec::new());
     let mut files_of_names: BTreeMap<String, PathBuf> = BTreeMap::new();
     for file in files {
-        let read = read(&file)
-            .map_err(|error| vec![RuleFault::new("-", error.to_string())])
-            .and_then(|text| Rule::from_yaml(&text));
-        match read {
+        match parse(&file) {
             Ok(rule) => match files_of_names.get(&rule.name) {
                 Some(other) => {
                     let reason = format!("{} is the name of {} too", rule.name, other.display());
@@ -67,6 +64,21 @@ pub fn load(folder: &Path) -> Result<Vec<Rule>, RuleFilesError> {
     } else {
         Err(RuleFilesError::Faulty(faults))
     }
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// See [`RuleFilesError`].
+pub fn load_one(file: &Path) -> Result<Rule, RuleFilesError> {
+    let of_file = |fault| (file.to_owned(), fault);
+    parse(file).map_err(|faults| RuleFilesError::Faulty(faults.into_iter().map(of_file).collect()))
+}
+
+fn parse(file: &Path) -> Result<Rule, Vec<RuleFault>> {
+    read(file)
+        .map_err(|error| vec![RuleFault::new("-", error.to_string())])
+        .and_then(|text| Rule::from_yaml(&text))
 }
 
 fn read(file: &Path) -> std::io::Result<String> {

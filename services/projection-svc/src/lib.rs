@@ -5,6 +5,7 @@
 
 use actix_web::web;
 use aevon_schema::access::Unfit;
+use aevon_schema::state::{State, StateQuery};
 use aevon_schema::{Connection, Database, DatabaseOptions, StoreError, api_keys, migrate, state};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
@@ -14,6 +15,7 @@ use aevon_service::openapi::Document;
 use aevon_service::problem::{Code, Problem};
 use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
+use serde::Serialize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use utoipa::OpenApi as _;
@@ -25,6 +27,11 @@ mod metrics;
 
 use heads::Heads;
 use metrics::ProjectionMetrics;
+
+/// What `GET /v1/state` sends as the answer to a query, for whoever has read one.
+pub fn answer_body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serialize + use<'a> {
+    http::state::body(query, state)
+}
 
 /// The condition of readiness that the database is.
 pub const READY_DATABASE: &str = "database";

@@ -47,7 +47,15 @@ const FUNCTIONS: [&str; 25] = [
     "getSeconds",
     "getMilliseconds",
 ];
-/// Of these, the ones that take a time zone, whose rules change.
+/// What is no function but a form of its own: it is gone from an expression where it was used right.
+const MACROS: [(&str, &str); 5] = [
+    ("has", "has(data.a)"),
+    ("all", "data.list.all(x, x > 1)"),
+    ("exists", "data.list.exists(x, x > 1)"),
+    ("exists_one", "data.list.exists_one(x, x > 1)"),
+    ("existsOne", "data.list.existsOne(x, x > 1)"),
+];
+/// Of the functions, the ones that take a time zone, whose rules change.
 const ZONED: &str = "get";
 
 /// An expression that may be used.
@@ -183,6 +191,9 @@ impl<'x> Walk<'x> {
         let is_named = name.starts_with(|first: char| first.is_ascii_alphabetic());
         if matches!(name, "map" | "filter") {
             return Err(format!("{name} makes lists: use exists, all or exists_one"));
+        }
+        if let Some((_, usage)) = MACROS.iter().find(|(known, _)| *known == name) {
+            return Err(format!("{name} is used like {usage}"));
         }
         if is_named && !FUNCTIONS.contains(&name) {
             return Err(format!(

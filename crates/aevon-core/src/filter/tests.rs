@@ -105,6 +105,119 @@ fn what_could_never_be_used_is_refused_with_a_reason() {
 }
 
 #[test]
+fn what_is_never_true_or_false_is_known_and_what_may_be_is_not() {
+    let gives = |filter: &str| Filter::compile(filter).unwrap().never_boolean();
+    for (filter, what) in [
+        ("1 + 1", "a sum"),
+        ("data.n * 2", "a number"),
+        ("-data.n", "a number"),
+        ("data", "an object"),
+        ("type", "a text"),
+        ("occurred_at", "an instant"),
+        ("int", "a type"),
+        ("'true'", "a text"),
+        ("null", "null"),
+        ("[true]", "a list"),
+        ("{'a': true}", "an object"),
+        ("size(data.l)", "a number"),
+        ("occurred_at.getHours()", "a number"),
+        ("dyn(1)", "a number"),
+        ("!data.n.size()", "a number"),
+        ("data.a == 1 && 7", "a number"),
+        ("data.a || metadata", "an object"),
+        ("data.a ? 1 : 'x'", "a number"),
+        ("1 ? true : false", "a number"),
+    ] {
+        assert_eq!(gives(filter), Some(what), "{filter}");
+    }
+    for filter in [
+        "true",
+        "data.a",
+        "data['a']",
+        "has(data.a)",
+        "data.a ? data.b : 1",
+        "dyn(data.a)",
+        "bool('true')",
+        "1 in data.l",
+        "data.l.exists(type, type)",
+        "data.s.contains('x') && !data.b",
+    ] {
+        assert_eq!(gives(filter), None, "{filter}");
+    }
+}
+
+#[test]
+fn a_text_that_is_no_expression_is_told_in_our_words() {
+    let ternary = "true ? true : ".repeat(120) + "true";
+    let deep = "[".repeat(31) + &"a.b(".repeat(31);
+    for (filter, says) in [
+        ("data.n >", "it ends too early"),
+        (
+            "data.n = 1",
+            "\"= 1\" can't stand where it does (line 1, character 8)",
+        ),
+        (
+            "data.n == 1 &&\n  @x",
+            "\"@x\" can't stand where it does (line 2, character 3)",
+        ),
+        (
+            "data.l.exists_one(x)",
+            "is used like data.list.exists_one(x, x > 1)",
+        ),
+        ("data.l.all(x)", "is used like data.list.all(x, x > 1)"),
+        ("has()", "is used like has(data.a)"),
+        ("data.l.exists(1, true)", "no CEL expression"),
+        ("99999999999999999999 > data.n", "an integer beyond 64 bits"),
+        ("for == 1", "a word that CEL keeps for itself"),
+        (&ternary, "is nested too deeply to be read"),
+        (&deep, ""),
+    ] {
+        let reason = Filter::compile(filter).map(|_| ()).unwrap_err();
+        assert!(reason.contains(says), "{filter}: {reason}");
+        for word in [
+            "Syntax",
+            "token",
+            "ecursion",
+            "input",
+            "EOF",
+            "expecting",
+            "overload",
+        ] {
+            assert!(!reason.contains(word), "{filter}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_has_its_reason() {
+    let reason = |filter: &str| {
+        let fact = Fact {
+            position: Position {
+                partition: 0,
+                seq: 1,
+            },
+            occurred_at: Timestamp::from_micros(0),
+            event_type: "t",
+            schema_version: 0,
+            principal_id: "",
+            data: DATA,
+            metadata: "{}",
+        };
+        let filter = Filter::compile(filter).unwrap();
+        filter.judge(&Subject::new(fact)).unwrap_err()
+    };
+    assert_eq!(reason("data.no == 1"), Failure::NoKey("no".to_owned()));
+    assert_eq!(reason("data.status"), Failure::NoBoolean);
+    assert_eq!(reason("data.status > 3"), Failure::Types);
+    assert_eq!(reason("data.n / 0 == 1"), Failure::DivisionByZero);
+    assert_eq!(reason("data.tags[7] == 'a'"), Failure::NoItem);
+    assert_eq!(
+        reason("9223372036854775807 + data.n > 0"),
+        Failure::Overflow
+    );
+}
+
+#[test]
 fn long_flat_and_deep_texts_are_taken_or_refused_and_never_overflow() {
     let names = (0..300)
         .map(|n| format!("'m{n}'"))

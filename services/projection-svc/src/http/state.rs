@@ -205,6 +205,11 @@ async fn answer(
         .json(Answer::new(&query, version, &state)))
 }
 
+/// An answer as it is sent.
+pub(crate) fn body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serialize + use<'a> {
+    Answer::new(query, Version::from(state.position), state)
+}
+
 /// `name`, or `name:version`; none is every rule that answers.
 fn selection(values: &[String]) -> Result<Selection, Problem> {
     let mut selection = Selection::default();
