@@ -26,6 +26,7 @@ mod statement;
 pub mod sweep;
 mod sweep_checkpoints;
 mod values;
+mod voids;
 
 pub use database::{Connection, Database, DatabaseOptions};
 pub use error::{StoreError, with_causes};
