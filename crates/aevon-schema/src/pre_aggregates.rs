@@ -15,6 +15,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Numeric, SmallInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+pub(crate) mod corrections;
+
 /// Most sketches of one statement: each may take 16 KiB.
 const MAX_SKETCHES: usize = 512;
 
