@@ -36,6 +36,29 @@ impl Version {
         *seq = (*seq).max(position.seq);
     }
 
+    /// Reads what [`Display`](fmt::Display) writes; of a partition that is named twice the newest
+    /// position counts.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut version = Self::default();
+        for position in text.split(',') {
+            let (partition, seq) = position.split_once(':')?;
+            let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+            if !is_number(partition) || !is_number(seq) {
+                return None;
+            }
+            version.raise(Position {
+                partition: partition.parse().ok()?,
+                seq: seq.parse().ok()?,
+            });
+        }
+        Some(version)
+    }
+
+    /// The position in a partition, if it names one.
+    pub fn of(&self, partition: i32) -> Option<i64> {
+        self.0.get(&partition).copied()
+    }
+
     /// True while no position was taken in.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -75,5 +98,15 @@ mod tests {
             version.raise(Position { partition, seq });
         }
         assert_eq!(version.to_string(), "3:17,7:90210");
+        assert_eq!(Version::parse("7:12,3:17,7:90210"), Some(version.clone()));
+        assert_eq!((version.of(7), version.of(4)), (Some(90_210), None));
+    }
+
+    #[test]
+    fn what_is_no_version_is_not_read() {
+        let long = format!("1:{}", u64::MAX);
+        for text in ["", "7", "7:", ":7", "7:+1", "-7:1", "7:1,", "7:1, 8:1", "7:1:2", &long] {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
     }
 }

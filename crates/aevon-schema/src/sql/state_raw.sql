@@ -1,7 +1,8 @@
 -- state_raw: the events of a principal that no bucket of a plan holds: the tail behind the
 -- checkpoint that is furthest behind, and parts of minutes, found through the spans of their
 -- buckets. The ungrouped series is kept beside groups, so its spans cover theirs. Rules that look
--- back also see what lies before the range
+-- back also see what lies before the range. What is voided does not stand; most principals have no
+-- voids, and then no event is looked up
 WITH chosen AS MATERIALIZED (
     SELECT r.rule_no, r.generation, r.definition ->> 'source_event' AS source_event,
            r.definition ->> 'operator' = 'weighted_sum' AS looks_back,
@@ -17,7 +18,10 @@ WITH chosen AS MATERIALIZED (
           ON v.name = u.name AND v.version = u.version
     )
 ), mark AS MATERIALIZED (
-    SELECT q.principal_no, m.seq, m.types, m.types_before, m.is_filtered
+    SELECT q.principal_no, m.seq, m.types, m.types_before, m.is_filtered,
+           EXISTS (
+               SELECT FROM voids w WHERE w.principal_no = q.principal_no AND w.partition = $1 OFFSET 0
+           ) AS has_voids
     FROM principals q
     CROSS JOIN (
         SELECT min(checkpoint) AS seq, array_agg(DISTINCT source_event) AS types,
@@ -64,6 +68,13 @@ CROSS JOIN LATERAL (
       AND (t.occurred_at >= $12 OR t.type = ANY (mt.types_before))
       AND t.occurred_at < $13
       AND t.type = ANY (mt.types)
+      AND (NOT mt.has_voids OR NOT EXISTS (
+        SELECT FROM voids w
+        WHERE w.principal_no = t.principal_no
+          AND w.target_seq = t.seq
+          AND w.partition = $1
+        OFFSET 0
+      ))
     ORDER BY t.principal_no, t.seq
 ) e
 UNION ALL
@@ -81,5 +92,12 @@ CROSS JOIN LATERAL (
       AND g.occurred_at >= p.edge_from
       AND g.occurred_at < p.edge_to
       AND g.type = ANY (me.types)
+      AND (NOT me.has_voids OR NOT EXISTS (
+        SELECT FROM voids w
+        WHERE w.principal_no = g.principal_no
+          AND w.target_seq = g.seq
+          AND w.partition = $1
+        OFFSET 0
+      ))
     ORDER BY g.principal_no, g.seq
 ) e

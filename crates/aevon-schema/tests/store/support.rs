@@ -103,12 +103,7 @@ impl World {
         principal: &str,
         question: Question,
     ) -> Result<State, StateError> {
-        let query = StateQuery {
-            tenant_id: "acme".to_owned(),
-            principal_id: principal.to_owned(),
-            selection: Selection::default(),
-            question,
-        };
+        let query = StateQuery::newest("acme", principal, Selection::default(), question);
         state::read(&self.database, self.partitions, &query, BUDGET).await
     }
 
