@@ -233,7 +233,10 @@ impl<'g> Ledger<'g, '_> {
             return Err(unknown("the event is a void, and a void can't be voided"));
         }
         match self.voided.contains(&(void.principal_no, position.seq)) {
-            true => Err(fault(FaultCode::AlreadyVoided, "the event is voided already")),
+            true => Err(fault(
+                FaultCode::AlreadyVoided,
+                "the event is voided already",
+            )),
             false => Ok((position, occurred_at)),
         }
     }

@@ -105,7 +105,9 @@ mod tests {
     #[test]
     fn what_is_no_version_is_not_read() {
         let long = format!("1:{}", u64::MAX);
-        for text in ["", "7", "7:", ":7", "7:+1", "-7:1", "7:1,", "7:1, 8:1", "7:1:2", &long] {
+        for text in [
+            "", "7", "7:", ":7", "7:+1", "-7:1", "7:1,", "7:1, 8:1", "7:1:2", &long,
+        ] {
             assert_eq!(Version::parse(text), None, "{text}");
         }
     }

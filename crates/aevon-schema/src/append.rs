@@ -267,7 +267,9 @@ impl Writer {
         // A body is among them whole or not at all.
         let place = |index| rest.partition_point(|other| *other < index);
         let whole = atomic.iter().filter(|body| is_open(&body.start));
-        let atomic: Vec<_> = whole.map(|body| place(body.start)..place(body.end)).collect();
+        let atomic: Vec<_> = whole
+            .map(|body| place(body.start)..place(body.end))
+            .collect();
         let stored = self.attempt(&events, &atomic).await?;
         for (index, verdict) in rest.into_iter().zip(stored) {
             verdicts[index] = Some(verdict);

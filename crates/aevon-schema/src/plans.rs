@@ -141,7 +141,8 @@ const GOLDEN: [Golden; 20] = [
             "(principal_no = mt.principal_no) AND (seq > mt.seq)",
             "(principal_no = me.principal_no) AND (seq >= p.first_seq) AND (seq <= LEAST(p.last_seq",
             "(series_no = s.series_no) AND (grain = 1) AND (window_start = d.window_start)",
-            "Index Only Scan using voids_identity",
+            "(principal_no = t.principal_no) AND (ROW(target_seq, partition) >= ROW(t.seq",
+            "(principal_no = g.principal_no) AND (ROW(target_seq, partition) >= ROW(g.seq",
         ],
     },
     Golden {
@@ -160,7 +161,7 @@ const GOLDEN: [Golden; 20] = [
         types: "int, bigint, timestamptz",
         arguments: "1, NULL, now()",
         wanted: &[
-            "Index Scan Backward using events_order",
+            "Scan Backward using events_order",
             "(seq = ((s.low + s.high) / 2))",
             "(seq = f.seq)",
         ],
@@ -178,8 +179,8 @@ const GOLDEN: [Golden; 20] = [
             "pre_aggregates_1h_pkey",
             "pre_aggregates_1d_pkey",
             "(window_start >= u.window_from) AND (window_start < u.window_to)",
-            "(series_no = t.series_no)",
-            "(window_start >= t.window_start)",
+            "(series_no = t_1.series_no)",
+            "(window_start >= t_1.window_start)",
         ],
     },
     Golden {
@@ -190,7 +191,7 @@ const GOLDEN: [Golden; 20] = [
         arguments: "1, 'acme', 'p', 5, '{1}', '{2}', '{-infinity}', '{infinity}', true, '{t}'",
         wanted: &[
             "(principal_no = q.principal_no) AND (seq >= u.first_seq) AND (seq <= u.last_seq)",
-            "Index Scan using voids_identity",
+            "(principal_no = n.principal_no) AND (ROW(target_seq, partition) >= ROW(n.seq",
         ],
     },
     Golden {
@@ -202,7 +203,7 @@ const GOLDEN: [Golden; 20] = [
             "principals_identity",
             "Index Scan using events_identity",
             "(event_id = u.event_id) AND (ROW(principal_no",
-            "using voids_identity",
+            "(ROW(target_seq, partition) >= ROW(",
         ],
     },
     Golden {
@@ -224,14 +225,15 @@ const GOLDEN: [Golden; 20] = [
         wanted: &[
             "(series_no = u.series_no) AND (grain = 1) AND (window_start = u.window_start)",
             "(principal_no = s.principal_no) AND (seq >= s.first_seq)",
-            "Index Scan using voids_identity",
+            "(principal_no = g.principal_no) AND (ROW(target_seq, partition) >= ROW(g.seq",
         ],
     },
     Golden {
-        name: "mark",
-        sql: include_str!("sql/pre_aggregates_mark.sql"),
-        types: "int, smallint, bigint[], timestamptz[], int[], bigint[]",
-        arguments: "1, 60::smallint, '{1}', '{now}', '{1}', '{1}'",
+        name: "replace",
+        sql: include_str!("sql/pre_aggregates_replace.sql"),
+        types: "int, smallint, bigint[], timestamptz[], int[], numeric[], timestamptz[], bigint[], \
+                bytea[]",
+        arguments: "1, 60::smallint, '{1}', '{now}', '{1}', '{1}', '{now}', '{1}', '{x}'",
         wanted: &["(series_no = u.series_no) AND (grain = $2) AND (window_start = u.window_start)"],
     },
     Golden {

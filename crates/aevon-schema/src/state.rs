@@ -226,7 +226,10 @@ async fn wait_for(database: &Database, wanted: Position, until: Instant) -> Resu
         let heads = events::heads(&connection.pg, &[wanted.partition], None).await;
         let heads = heads.map_err(StoreError::from)?;
         connection.end_use();
-        if heads.get(&wanted.partition).is_some_and(|head| head.seq >= wanted.seq) {
+        if heads
+            .get(&wanted.partition)
+            .is_some_and(|head| head.seq >= wanted.seq)
+        {
             return Ok(());
         }
         interval = (2 * interval).min(longest);

@@ -372,7 +372,7 @@ impl Sweep<'_> {
         let numbers = series::number(pg, self.partition, &touched).await?;
         let numbers: FxHashMap<_, i64> = keys.into_iter().zip(numbers).collect();
         let mut rows = 0;
-        for (grain, deltas) in grains {
+        for ((grain, deltas), (_, voided)) in grains.into_iter().zip(&voided) {
             let delta = |(key, delta): (fold::BucketKey, fold::Delta)| BucketDelta {
                 series_no: numbers[&series(&key)],
                 operator: self.rules[key.rule as usize].operator,
@@ -381,11 +381,12 @@ impl Sweep<'_> {
                 partial: delta.partial,
                 first_seq: delta.first_seq,
                 last_seq: delta.last_seq,
+                last_void_seq: voided.get(&key).map(|touch| touch.void_seq),
             };
             let deltas = deltas.into_iter().map(delta).collect();
             rows += pre_aggregates::merge(pg, self.partition, grain, deltas).await?;
         }
-        self.write_voids(&numbers, &groups, voided).await?;
+        self.write_voids(&numbers, &groups, &voided).await?;
         Ok(rows)
     }
 

@@ -116,18 +116,27 @@ mod tests {
             bytes: 100,
         });
         let mut jobs = Vec::new();
-        for (partition, events, is_atomic) in
-            [(1, 2, false), (2, 3, true), (1, 2, true), (2, 1, false), (2, 2, true)]
-        {
+        for (partition, events, is_atomic) in [
+            (1, 2, false),
+            (2, 3, true),
+            (1, 2, true),
+            (2, 1, false),
+            (2, 2, true),
+        ] {
             let (mut job, _) = job(&shares, "a", "e", events);
             job.is_atomic = is_atomic;
             job.events.iter_mut().for_each(|event| event.0 = partition);
             jobs.push(job);
         }
-        let partitions = || jobs.iter().flat_map(|job| job.events.iter().map(|(p, _)| *p));
+        let partitions = || {
+            jobs.iter()
+                .flat_map(|job| job.events.iter().map(|(p, _)| *p))
+        };
         let group = |partition| -> Vec<usize> {
             let all = partitions().enumerate();
-            all.filter(|(_, p)| *p == partition).map(|(at, _)| at).collect()
+            all.filter(|(_, p)| *p == partition)
+                .map(|(at, _)| at)
+                .collect()
         };
         assert_eq!(atomic(&jobs, &group(1)), [2..4]);
         assert_eq!(atomic(&jobs, &group(2)), [0..3, 4..6]);

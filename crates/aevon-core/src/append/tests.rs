@@ -189,7 +189,10 @@ fn an_event_is_voided_once_and_a_void_never() {
     ];
     assert_eq!(refusals, expected);
     assert!(matches!(verdicts[2], Verdict::Duplicate { position, .. } if position.seq == 41));
-    let voids: Vec<_> = voids.iter().map(|void| (void.target.seq, void.seq)).collect();
+    let voids: Vec<_> = voids
+        .iter()
+        .map(|void| (void.target.seq, void.seq))
+        .collect();
     assert_eq!(voids, [(3, 41), (5, 42), (43, 44)]);
 }
 
@@ -236,6 +239,9 @@ fn an_atomic_body_is_stored_whole_or_leaves_no_trace() {
     assert_eq!(refusal(&verdicts[8]), "already-voided");
     assert_eq!(verdicts[9], Verdict::Withheld);
     assert_eq!(verdicts[10], accepted(44));
-    let voids: Vec<_> = voids.iter().map(|void| (void.target.seq, void.seq)).collect();
+    let voids: Vec<_> = voids
+        .iter()
+        .map(|void| (void.target.seq, void.seq))
+        .collect();
     assert_eq!(voids, [(3, 42)]);
 }

@@ -1,8 +1,6 @@
 //! What the formats share: the fields of a JSON object, raw, and reading them while faults collect.
 
-use super::{
-    Fault, FaultCode, Limits, RESERVED_PREFIX, Receipt, Refusal, VOID_TYPE, is_foreign,
-};
+use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Receipt, Refusal, VOID_TYPE, is_foreign};
 use crate::identity::{self, IdentifierFault};
 use crate::json::{self, Key, Unstorable};
 use crate::time::Timestamp;

@@ -68,6 +68,10 @@ impl<'a> Answer<'a> {
     /// Takes a bucket of the plan in: of the ungrouped series, or of a group's where the question
     /// is about groups.
     pub fn add_bucket(&mut self, window_start: Timestamp, labels: &Labels, partial: &Partial) {
+        // Where all of a bucket's events were voided nothing happened, as far as answers go.
+        if partial.is_empty() {
+            return;
+        }
         if let Some(group) = self.group(labels) {
             self.merge(window_start, group, partial);
         }

@@ -108,8 +108,7 @@ impl Transaction<'_> {
                 })
             })
             .collect::<Result<_, StoreError>>()?;
-        let Decision { verdicts, voids } =
-            decide(&placed, group.atomic, &heads, &standing, voided);
+        let Decision { verdicts, voids } = decide(&placed, group.atomic, &heads, &standing, voided);
         let is_stored = self.close(&placed, &partitions, &verdicts, &voids).await?;
         let learned = learned.into_iter().filter(|_| is_stored);
         let learned = learned.filter_map(|(key, partition, principal_no)| {
@@ -214,7 +213,10 @@ impl Transaction<'_> {
             }
         }
         for (target, void, place) in group.targeted() {
-            if place.number.is_some_and(|number| !is_current(place, &number)) {
+            if place
+                .number
+                .is_some_and(|number| !is_current(place, &number))
+            {
                 named.push_other(target, void, place.partition);
             }
         }

@@ -29,27 +29,6 @@ fn columns(places: impl Iterator<Item = Place>) -> (Vec<i64>, Vec<PgTimestamp>, 
         .collect()
 }
 
-/// Notes in buckets of one grain up to where voids have changed them.
-pub(crate) async fn mark(
-    pg: &AsyncPgConnection,
-    partition: i32,
-    grain: Grain,
-    mut voided: Vec<(Place, i64)>,
-) -> Result<(), StoreError> {
-    voided.sort_unstable();
-    let (series_nos, windows, epochs) = columns(voided.iter().map(|(place, _)| *place));
-    let void_seqs: Vec<i64> = voided.iter().map(|(_, void_seq)| *void_seq).collect();
-    let query = diesel::sql_query(include_str!("../sql/pre_aggregates_mark.sql"))
-        .bind::<Integer, _>(partition)
-        .bind::<SmallInt, _>(grain.minutes())
-        .bind::<Array<BigInt>, _>(series_nos)
-        .bind::<Array<Timestamptz>, _>(windows)
-        .bind::<Array<Integer>, _>(epochs)
-        .bind::<Array<BigInt>, _>(void_seqs);
-    let marked = Statement::<_, ()>::new(query).execute(&mut &*pg).await?;
-    check_count(marked, voided.len())
-}
-
 /// Replaces what buckets of one grain keep of their events, a bounded number at once.
 pub(crate) async fn replace(
     pg: &AsyncPgConnection,
@@ -108,8 +87,12 @@ pub(crate) async fn derive(
         let mut folded: Vec<Partial> = vec![Partial::default(); places.len()];
         let (series_nos, windows, epochs) = columns(places.iter().map(|(place, _)| *place));
         let ends = places.iter().map(|(place, _)| place.window_start);
-        let ends: Vec<_> = ends.map(|at| to_pg(at.plus_micros(grain.width_us()))).collect();
-        let epochs = epochs.into_iter().map(|epoch| (grain != Grain::Day).then_some(epoch));
+        let ends: Vec<_> = ends
+            .map(|at| to_pg(at.plus_micros(grain.width_us())))
+            .collect();
+        let epochs = epochs
+            .into_iter()
+            .map(|epoch| (grain != Grain::Day).then_some(epoch));
         let query = diesel::sql_query(include_str!("../sql/pre_aggregates_parts.sql"))
             .bind::<Integer, _>(partition)
             .bind::<SmallInt, _>(finer.minutes())

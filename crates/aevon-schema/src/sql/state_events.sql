@@ -13,15 +13,17 @@ CROSS JOIN LATERAL (
       AND n.occurred_at >= u.occurred_from
       AND n.occurred_at < u.occurred_to
       AND n.type = ANY ($10)
-      -- OFFSET 0: one look into the index for each event, however few voids the planner expects.
-      AND NOT EXISTS (
-        SELECT FROM voids w
+      -- The comparison of rows and the order keep the planner from reading every void of the
+      -- principal for each event.
+      AND coalesce((
+        SELECT w.void_seq
+        FROM voids w
         WHERE w.principal_no = n.principal_no
-          AND w.target_seq = n.seq
-          AND w.partition = $1
-          AND w.void_seq <= $4
-        OFFSET 0
-      )
+          AND (w.target_seq, w.partition) >= ROW (n.seq, $1)
+          AND (w.target_seq, w.partition) <= ROW (n.seq, $1)
+        ORDER BY w.target_seq
+        LIMIT 1
+      ) > $4, true)
     ORDER BY n.principal_no, n.seq
 ) e
 WHERE q.tenant_id = $2

@@ -36,11 +36,15 @@ WITH RECURSIVE sought AS MATERIALIZED (
 ), voided AS MATERIALIZED (
     SELECT w.void_seq, w.target_seq, w.target_occurred_at
     FROM principals q
-    JOIN voids w
-      ON w.principal_no = q.principal_no
-     AND w.void_seq > (SELECT min(s.checkpoint) FROM sought s)
-     AND w.void_seq <= $15
-     AND w.partition = $1
+    CROSS JOIN LATERAL (
+        SELECT n.void_seq, n.target_seq, n.target_occurred_at
+        FROM voids n
+        WHERE n.principal_no = q.principal_no
+          AND n.void_seq > (SELECT min(s.checkpoint) FROM sought s)
+          AND n.void_seq <= $15
+          AND n.partition = $1
+        ORDER BY n.principal_no, n.void_seq
+    ) w
     WHERE q.tenant_id = $10
       AND q.principal_id = $11
       AND q.partition = $1

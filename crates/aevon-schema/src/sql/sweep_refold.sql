@@ -40,13 +40,16 @@ CROSS JOIN LATERAL (
       AND g.occurred_at >= s.window_start
       AND g.occurred_at < s.window_start + interval '1 minute'
       AND g.type = ANY ($7)
-      AND NOT EXISTS (
-        SELECT FROM voids w
+      -- The comparison of rows and the order keep the planner from reading every void of the
+      -- principal for each event.
+      AND coalesce((
+        SELECT w.void_seq
+        FROM voids w
         WHERE w.principal_no = g.principal_no
-          AND w.target_seq = g.seq
-          AND w.partition = $1
-          AND w.void_seq <= $2
-        OFFSET 0
-      )
+          AND (w.target_seq, w.partition) >= ROW (g.seq, $1)
+          AND (w.target_seq, w.partition) <= ROW (g.seq, $1)
+        ORDER BY w.target_seq
+        LIMIT 1
+      ) > $2, true)
     ORDER BY g.principal_no, g.seq
 ) e

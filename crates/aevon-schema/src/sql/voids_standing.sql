@@ -14,10 +14,13 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) e
 CROSS JOIN LATERAL (
-    SELECT FROM voids w
+    SELECT
+    FROM voids w
     WHERE w.principal_no = e.principal_no
-      AND w.target_seq = e.seq
+      AND (w.target_seq, w.partition) >= ROW (e.seq, q.partition)
+      AND (w.target_seq, w.partition) <= ROW (e.seq, q.partition)
       AND w.partition = ANY ($1)
+    ORDER BY w.target_seq
     LIMIT 1
 ) w
 WHERE q.partition = ANY ($1)

@@ -88,7 +88,14 @@ impl Past<'_> {
         let finished: Vec<_> = answers.into_iter().map(rows::Finished::of).collect();
         let state = self.check(at, &resolved).and_then(|()| {
             let standpoint = resolved.standpoint;
-            rows::conclude(self.query, self.partition, standpoint, chosen, finished, cost)
+            rows::conclude(
+                self.query,
+                self.partition,
+                standpoint,
+                chosen,
+                finished,
+                cost,
+            )
         });
         Ok(Found {
             state,
@@ -142,7 +149,10 @@ impl Past<'_> {
     async fn tree(&self, plan: &Plan, seq: i64) -> QueryResult<impl Rows<TreeRow> + use<>> {
         let parts = parts(plan);
         let grains: Vec<i16> = parts.iter().map(|part| part.grain.minutes()).collect();
-        let starts: Vec<_> = parts.iter().map(|part| start_to_pg(part.range.start)).collect();
+        let starts: Vec<_> = parts
+            .iter()
+            .map(|part| start_to_pg(part.range.start))
+            .collect();
         let ends: Vec<_> = parts.iter().map(|part| end_to_pg(part.range.end)).collect();
         let before: Vec<bool> = parts.iter().map(|part| part.is_before).collect();
         let cut: Vec<bool> = parts.iter().map(|part| part.is_cut).collect();
@@ -254,7 +264,10 @@ impl Past<'_> {
         seq: i64,
         spans: &[Span],
     ) -> QueryResult<impl Rows<rows::RawRow> + use<>> {
-        let mut types: Vec<&str> = chosen.iter().map(|c| c.rule.source_event.as_str()).collect();
+        let mut types: Vec<&str> = chosen
+            .iter()
+            .map(|c| c.rule.source_event.as_str())
+            .collect();
         types.sort_unstable();
         types.dedup();
         let query = diesel::sql_query(include_str!("../sql/state_events.sql"))
@@ -265,7 +278,10 @@ impl Past<'_> {
             .bind::<Array<BigInt>, _>(spans.iter().map(|s| s.first_seq).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(spans.iter().map(|s| s.last_seq).collect::<Vec<_>>())
             .bind::<Array<Timestamptz>, _>(
-                spans.iter().map(|s| start_to_pg(s.start)).collect::<Vec<_>>(),
+                spans
+                    .iter()
+                    .map(|s| start_to_pg(s.start))
+                    .collect::<Vec<_>>(),
             )
             .bind::<Array<Timestamptz>, _>(
                 spans.iter().map(|s| end_to_pg(s.end)).collect::<Vec<_>>(),

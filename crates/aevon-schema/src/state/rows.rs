@@ -128,8 +128,7 @@ pub(super) fn licensed<'s, 'a>(
     rule_no: i32,
 ) -> Option<(&'s mut Answer<'a>, &'s Rule)> {
     let mut both = answers.iter_mut().zip(chosen);
-    let (answer, chosen) =
-        both.find(|(_, c)| c.rule_no == rule_no && c.checkpoint.is_some())?;
+    let (answer, chosen) = both.find(|(_, c)| c.rule_no == rule_no && c.checkpoint.is_some())?;
     Some((answer, &chosen.rule))
 }
 
@@ -150,10 +149,7 @@ pub(super) async fn add_events(
         }
         let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
         let subject = Subject::new(Fact {
-            position: Position {
-                partition,
-                seq,
-            },
+            position: Position { partition, seq },
             occurred_at: from_pg(occurred_at),
             event_type: &event_type,
             schema_version,
@@ -221,13 +217,19 @@ pub(super) fn conclude(
 }
 
 /// Parts of the range and of what lies before it, with which of the two each is.
-pub(super) fn marked<'p, T: Copy>(inside: &'p [T], before: &'p [T]) -> impl Iterator<Item = (T, bool)> + 'p {
+pub(super) fn marked<'p, T: Copy>(
+    inside: &'p [T],
+    before: &'p [T],
+) -> impl Iterator<Item = (T, bool)> + 'p {
     let inside = inside.iter().map(|part| (*part, false));
     inside.chain(before.iter().map(|part| (*part, true)))
 }
 
 /// Rows as they arrive.
-pub(super) trait Rows<Row>: TryStream<Ok = Row, Error = diesel::result::Error> + Unpin {}
+pub(super) trait Rows<Row>:
+    TryStream<Ok = Row, Error = diesel::result::Error> + Unpin
+{
+}
 impl<Row, S: TryStream<Ok = Row, Error = diesel::result::Error> + Unpin> Rows<Row> for S {}
 
 pub(super) type BucketColumns = (

@@ -68,15 +68,21 @@ impl Snapshot<'_> {
         }
         let raw = raw.answer().await.map_err(StoreError::from)?;
         let principal_id = &self.query.principal_id;
-        cost.raw_events =
-            rows::add_events(&mut answers, self.partition, principal_id, raw).await?;
+        cost.raw_events = rows::add_events(&mut answers, self.partition, principal_id, raw).await?;
         commit.answer().await.map_err(StoreError::from)?;
         let mut checkpoints = chosen.iter().filter_map(|c| c.checkpoint);
         if checkpoints.any(|checkpoint| newest_void.is_some_and(|void| void > checkpoint)) {
             return Ok(Ok(Newest::Corrected(standpoint.seq)));
         }
         let finished: Vec<_> = answers.into_iter().map(rows::Finished::of).collect();
-        let state = rows::conclude(self.query, self.partition, standpoint, chosen, finished, cost);
+        let state = rows::conclude(
+            self.query,
+            self.partition,
+            standpoint,
+            chosen,
+            finished,
+            cost,
+        );
         Ok(state.map(|state| Newest::State(Box::new(state))))
     }
 

@@ -126,7 +126,7 @@ impl Sweep<'_> {
         &self,
         numbers: &Numbers,
         groups: &[Labels],
-        touched: [(Grain, Touched); 3],
+        touched: &[(Grain, Touched); 3],
     ) -> Result<(), StoreError> {
         let pg = &self.connection.pg;
         let place = |key: &BucketKey| Place {
@@ -134,15 +134,8 @@ impl Sweep<'_> {
             window_start: key.window_start,
             epoch: key.epoch,
         };
-        if touched.iter().all(|(_, touched)| touched.is_empty()) {
-            return Ok(());
-        }
-        for (grain, touched) in &touched {
-            let voided = touched.iter().map(|(key, touch)| (place(key), touch.void_seq));
-            corrections::mark(pg, self.partition, *grain, voided.collect()).await?;
-        }
         let mut of_finer = None;
-        for (grain, touched) in &touched {
+        for (grain, touched) in touched {
             let keys = touched.iter().filter(|(_, touch)| touch.is_to_be_refolded);
             let keys: Vec<BucketKey> = keys.map(|(key, _)| *key).collect();
             if keys.is_empty() {
@@ -173,7 +166,11 @@ impl Sweep<'_> {
         groups: &[Labels],
         minutes: &[BucketKey],
     ) -> Result<Vec<Kept>, StoreError> {
-        let Folded { grains, groups: found, .. } = self.fold_minutes(numbers, minutes).await?;
+        let Folded {
+            grains,
+            groups: found,
+            ..
+        } = self.fold_minutes(numbers, minutes).await?;
         let [(_, folded), ..] = grains;
         let folded: FxHashMap<BucketKey, Kept> = folded
             .into_iter()
@@ -185,7 +182,10 @@ impl Sweep<'_> {
             let group = *places.get(&groups[minute.group as usize])?;
             folded.get(&BucketKey { group, ..*minute }).cloned()
         };
-        Ok(minutes.iter().map(|minute| kept(minute).unwrap_or_default()).collect())
+        Ok(minutes
+            .iter()
+            .map(|minute| kept(minute).unwrap_or_default())
+            .collect())
     }
 
     /// Folds the events that stand in minutes, for the rules that can't take events out.
@@ -205,7 +205,9 @@ impl Sweep<'_> {
             .bind::<Array<BigInt>, _>(ungrouped().map(|m| m.principal_no).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(ungrouped().map(series).collect::<Vec<_>>())
             .bind::<Array<Timestamptz>, _>(
-                ungrouped().map(|m| to_pg(m.window_start)).collect::<Vec<_>>(),
+                ungrouped()
+                    .map(|m| to_pg(m.window_start))
+                    .collect::<Vec<_>>(),
             )
             .bind::<Array<Integer>, _>(ungrouped().map(|m| m.epoch).collect::<Vec<_>>())
             .bind::<Array<Text>, _>(fold.event_types())

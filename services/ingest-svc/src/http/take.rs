@@ -170,11 +170,7 @@ fn announced(request: &HttpRequest, dialect: Dialect) -> Result<(Format, Coding,
 }
 
 /// Stores the events that could be read; an item for each that was sent, in order.
-async fn store(
-    ingest: &Ingest,
-    events: Vec<Read>,
-    is_atomic: bool,
-) -> Result<Vec<Item>, Problem> {
+async fn store(ingest: &Ingest, events: Vec<Read>, is_atomic: bool) -> Result<Vec<Item>, Problem> {
     if is_atomic {
         check_one_principal(&events)?;
         if events.iter().any(Result::is_err) {
@@ -233,7 +229,10 @@ fn check_one_principal(events: &[Read]) -> Result<(), Problem> {
         event.tenant_id != first.tenant_id || event.principal_id != first.principal_id
     };
     match read.any(is_other) {
-        true => Err(invalid("atomic", "the events are of more than one principal")),
+        true => Err(invalid(
+            "atomic",
+            "the events are of more than one principal",
+        )),
         false => Ok(()),
     }
 }

@@ -77,7 +77,9 @@ impl Moment {
         Ok(Self {
             at,
             // It binds only what the answer touches.
-            min_seq: min_version.and_then(|version| version.of(partition)).unwrap_or(0),
+            min_seq: min_version
+                .and_then(|version| version.of(partition))
+                .unwrap_or(0),
             wait: wait(parameters)?,
         })
     }
@@ -88,7 +90,12 @@ fn version(parameters: &mut Parameters, name: &str) -> Result<Option<Version>, P
         return Ok(None);
     };
     let version = Version::parse(&text);
-    let reason = || invalid(name, format!("{text:?} is not of the form 7:90210 or 3:17,7:90210"));
+    let reason = || {
+        invalid(
+            name,
+            format!("{text:?} is not of the form 7:90210 or 3:17,7:90210"),
+        )
+    };
     version.ok_or_else(reason).map(Some)
 }
 
@@ -98,7 +105,10 @@ fn wait(parameters: &mut Parameters) -> Result<Duration, Problem> {
     };
     let wait: HumanDuration = text.parse().map_err(|reason| invalid("wait", reason))?;
     match wait.get() > MAX_WAIT {
-        true => Err(invalid("wait", format!("is at most {}", HumanDuration(MAX_WAIT)))),
+        true => Err(invalid(
+            "wait",
+            format!("is at most {}", HumanDuration(MAX_WAIT)),
+        )),
         false => Ok(wait.get()),
     }
 }
@@ -123,8 +133,14 @@ mod tests {
         let latest = Timestamp::parse("2026-02-11T00:00:00Z").unwrap();
         assert_eq!(at("as_of=2026-02-11T00:00:00Z"), Some(At::Instant(latest)));
         let least = |query: &str| take(query).unwrap().min_seq;
-        assert_eq!([least("min_version=3:9"), least("min_version=3:9,7:4")], [0, 4]);
-        assert_eq!(take("wait=1500ms").unwrap().wait, Duration::from_millis(1500));
+        assert_eq!(
+            [least("min_version=3:9"), least("min_version=3:9,7:4")],
+            [0, 4]
+        );
+        assert_eq!(
+            take("wait=1500ms").unwrap().wait,
+            Duration::from_millis(1500)
+        );
     }
 
     #[test]
@@ -135,14 +151,21 @@ mod tests {
             ("version=7:-1", Code::InvalidParameter),
             ("version=", Code::InvalidParameter),
             ("version=7:1,", Code::InvalidParameter),
-            ("version=7:1&as_of=2026-01-01T00:00:00Z", Code::InvalidParameter),
+            (
+                "version=7:1&as_of=2026-01-01T00:00:00Z",
+                Code::InvalidParameter,
+            ),
             ("as_of=2026-02-11T00:00:00.000001Z", Code::AsOfInFuture),
             ("as_of=now", Code::InvalidParameter),
             ("min_version=7:x", Code::InvalidParameter),
             ("wait=11s", Code::InvalidParameter),
             ("wait=soon", Code::InvalidParameter),
         ] {
-            assert_eq!(take(query).err().map(|problem| problem.code), Some(code), "{query}");
+            assert_eq!(
+                take(query).err().map(|problem| problem.code),
+                Some(code),
+                "{query}"
+            );
         }
     }
 }
