@@ -13,4 +13,5 @@ mod rules;
 mod schemas;
 mod support;
 mod telemetry;
+mod time_travel;
 mod trouble;

@@ -33,8 +33,7 @@ use aevon_service::problem::Problem;
     security(("key" = [])),
     params(
         ("atomic" = Option<bool>, Query,
-         description = "Store all events of the body, which are one principal's, or none.",
-         example = true),
+         description = "Store all events of the body, which are one principal's, or none."),
         ("content-encoding" = Option<String>, Header, description = "`gzip`, `zstd` or `identity`.",
          pattern = "^(gzip|zstd|identity)$"),
         ("ce-specversion" = Option<String>, Header, description = "Binary mode: `1.0`.",
@@ -67,7 +66,9 @@ use aevon_service::problem::Problem;
                 {"tenant_id": "acme", "principal_id": "user_456", "id": "evt-002",
                  "type": "api.request", "occurred_at": "2026-02-11T10:31:01Z", "data": {}}
             ]))),
-            ("amendment" = (summary = "A correction: a void and what should have been sent, with \
+            ("binary" = (summary = "A CloudEvent in binary mode, with the ce- headers",
+                value = json!({"tokens": 7, "model": "m1"}))),
+            ("void" = (summary = "A correction: a void and what should have been sent, with \
                                        `?atomic=true`", value = json!([
                 {"tenant_id": "acme", "principal_id": "user_123", "id": "void-001",
                  "type": "aevon.void", "occurred_at": "2026-02-12T09:00:00Z",
@@ -75,9 +76,7 @@ use aevon_service::problem::Problem;
                 {"tenant_id": "acme", "principal_id": "user_123", "id": "evt-001-amended",
                  "type": "model.call", "occurred_at": "2026-02-11T10:30:00Z",
                  "data": {"tokens": 61, "model": "m1"}}
-            ]))),
-            ("binary" = (summary = "A CloudEvent in binary mode, with the ce- headers",
-                value = json!({"tokens": 7, "model": "m1"})))
+            ])))
         )),
         (String = "application/x-ndjson", example = json!(concat!(
             r#"{"tenant_id":"acme","principal_id":"user_123","id":"evt-003","type":"model.call","#,

@@ -23,11 +23,11 @@ pub(crate) struct MomentParameters {
     as_of: Option<String>,
     /// Only what stands at or below this position counts, without the voids that came later; excludes
     /// `as_of`. The `version` of an answer gives that answer again, for ever.
-    #[param(pattern = "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$", example = "7:90210")]
+    #[param(pattern = "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$")]
     version: Option<String>,
     /// Answer only once this position is visible: the `version` of an acknowledgement is read back on
     /// a replica so.
-    #[param(pattern = "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$", example = "7:90210")]
+    #[param(pattern = "^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$")]
     min_version: Option<String>,
     /// How long to wait for `min_version`, and on a replica for `version`, at most `10s`. None: not at
     /// all.
