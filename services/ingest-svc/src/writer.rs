@@ -122,6 +122,7 @@ mod tests {
             (1, 2, true),
             (2, 1, false),
             (2, 2, true),
+            (1, 1, true),
         ] {
             let (mut job, _) = job(&shares, "a", "e", events);
             job.is_atomic = is_atomic;
@@ -138,10 +139,10 @@ mod tests {
                 .map(|(at, _)| at)
                 .collect()
         };
-        assert_eq!(atomic(&jobs, &group(1)), [2..4]);
+        assert_eq!(atomic(&jobs, &group(1)), [2..4, 4..5]);
         assert_eq!(atomic(&jobs, &group(2)), [0..3, 4..6]);
-        let whole: Vec<usize> = (0..10).collect();
-        assert_eq!(atomic(&jobs, &whole), [2..5, 5..7, 8..10]);
+        let whole: Vec<usize> = (0..11).collect();
+        assert_eq!(atomic(&jobs, &whole), [2..5, 5..7, 8..10, 10..11]);
     }
 
     #[test]
