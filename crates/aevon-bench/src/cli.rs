@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::report;
 use crate::rig::Rig;
 use crate::service::{ALL, Programs};
-use crate::{process, read, sweep, write};
+use crate::{past, process, read, sweep, write};
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,15 +25,18 @@ enum Subject {
     Sweep,
     /// Reading state
     Read,
+    /// Reading state as of earlier versions
+    Past,
     /// Memory, time to start and size of each service
     Process,
 }
 
-const SECTIONS: [Subject; 5] = [
+const SECTIONS: [Subject; 6] = [
     Subject::Single,
     Subject::Batch,
     Subject::Sweep,
     Subject::Read,
+    Subject::Past,
     Subject::Process,
 ];
 
@@ -95,6 +98,7 @@ async fn measure(arguments: &Arguments) -> Result<ExitCode> {
             Subject::Batch => write::batch(&bench).await,
             Subject::Sweep => sweep::measure(&bench).await,
             Subject::Read => read::measure(&bench).await,
+            Subject::Past => past::measure(&bench).await,
             Subject::Process => process::measure(&bench).await,
         };
         // One section that cannot be measured does not take the others with it.

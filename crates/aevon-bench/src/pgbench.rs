@@ -179,7 +179,7 @@ fn script(ask: &Ask, partitions: i32) -> String {
     ];
     let statements = [
         "\\startpipeline\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),
-        put(HEAD, &selected),
+        put(HEAD, &[&selected[..1], &raw[..2]].concat()),
         put(RULES, &selected),
         put(BUCKETS, &[&selected[..], &buckets[..]].concat()),
         put(RAW, &[&selected[..], &raw[..]].concat()),

@@ -134,11 +134,16 @@ pub(crate) fn asks(until_us: i64, span_us: i64, principal: impl Fn(u64) -> u32) 
 
 /// The request of an ask.
 pub(crate) fn request(ask: &Ask) -> Vec<u8> {
+    request_with(ask, "")
+}
+
+/// The same with more parameters.
+pub(crate) fn request_with(ask: &Ask, more: &str) -> Vec<u8> {
     let principal = principal_name(ask.principal);
     let (start, end) = (rfc3339(ask.start_us), rfc3339(ask.end_us));
     let rule = ask.rule;
     get(&format!(
-        "/v1/state/{TENANT}/{principal}?rule={rule}&start={start}&end={end}"
+        "/v1/state/{TENANT}/{principal}?rule={rule}&start={start}&end={end}{more}"
     ))
 }
 
@@ -264,7 +269,7 @@ impl Reads<'_> {
 }
 
 /// `7 events, 123 tokens` of an answer for one rule.
-fn answer(body: &[u8]) -> Result<String> {
+pub(crate) fn answer(body: &[u8]) -> Result<String> {
     let body: Value = serde_json::from_slice(body).context("an answer is no JSON")?;
     let value = &body["states"][0]["values"][0];
     let sum = value["value"].as_str().unwrap_or("no");

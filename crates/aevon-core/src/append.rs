@@ -2,13 +2,16 @@
 //!
 //! Invariant: verdicts are taken only on what was read under the lock of the partitions concerned.
 //! Invariant: accepted events of a partition are numbered from its head without a gap.
+//! Invariant: an event is voided once; a void is of an event of its own principal that stands before
+//! it, and never of a void.
 //! Retry safety: what stands in the log, or was claimed earlier in the group, is a duplicate.
 
-use crate::event::{Fault, NewEvent, RECEIVED_MARK};
+use crate::event::{Fault, FaultCode, NewEvent, RECEIVED_MARK, VOID_TYPE};
 use crate::json::{self, same_value};
 use crate::position::Position;
 use crate::time::Timestamp;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::ops::Range;
 
 /// An event and the place that it will get.
 #[derive(Debug)]
@@ -73,22 +76,89 @@ pub enum Verdict {
     Conflict(Vec<&'static str>),
     /// It may not be stored.
     Refused(Vec<Fault>),
+    /// It could be stored, had not another event of its body been refused, which is atomic.
+    Withheld,
 }
 
-/// Decides on a group, in queue order.
+/// A void that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewVoid {
+    /// Whose.
+    pub principal_no: i64,
+    /// The place of the event that is voided.
+    pub target: Position,
+    /// When that event occurred.
+    pub target_occurred_at: Timestamp,
+    /// The void's own place.
+    pub seq: i64,
+}
+
+/// The events that are voided, among those that a group may void: (principal number, seq).
+pub type Voided = FxHashSet<(i64, i64)>;
+
+/// What became of a group.
+#[derive(Debug, Default)]
+pub struct Decision {
+    /// Of each event, in order.
+    pub verdicts: Vec<Verdict>,
+    /// The voids among those that were accepted.
+    pub voids: Vec<NewVoid>,
+}
+
+/// Decides on a group, in queue order. `atomic` are the bodies that are stored whole or not at all:
+/// disjoint ranges of the group, ascending, each of one principal.
 pub fn decide(
     group: &[Placed<'_>],
+    atomic: &[Range<usize>],
     heads: &FxHashMap<i32, Head>,
     standing: &Standing,
-) -> Vec<Verdict> {
-    let mut heads = heads.clone();
-    let mut claims: FxHashMap<(i64, &str), (usize, Position, Timestamp)> = FxHashMap::default();
-    let mut verdicts = Vec::with_capacity(group.len());
-    for (index, placed) in group.iter().enumerate() {
+    voided: Voided,
+) -> Decision {
+    let mut ledger = Ledger {
+        group,
+        standing,
+        heads: heads.clone(),
+        claims: FxHashMap::default(),
+        voided,
+        decision: Decision::default(),
+    };
+    ledger.decision.verdicts.reserve(group.len());
+    let mut index = 0;
+    let mut atomic = atomic.iter().peekable();
+    while index < group.len() {
+        match atomic.next_if(|body| body.start == index && body.end > index) {
+            Some(body) => {
+                ledger.decide_body(body.clone());
+                index = body.end;
+            }
+            None => {
+                let verdict = ledger.decide_one(index);
+                ledger.decision.verdicts.push(verdict);
+                index += 1;
+            }
+        }
+    }
+    ledger.decision
+}
+
+/// What holds after the events that were decided so far.
+struct Ledger<'g, 's> {
+    group: &'g [Placed<'g>],
+    standing: &'s Standing,
+    heads: FxHashMap<i32, Head>,
+    /// The first event of the group under each identity, and the place that it got.
+    claims: FxHashMap<(i64, &'g str), (usize, Position, Timestamp)>,
+    voided: Voided,
+    decision: Decision,
+}
+
+impl<'g> Ledger<'g, '_> {
+    fn decide_one(&mut self, index: usize) -> Verdict {
+        let placed = &self.group[index];
         let event = placed.event;
         let key = (placed.principal_no, event.event_id.as_str());
-        let verdict = if let Some((first, position, ingested_at)) = claims.get(&key) {
-            let first = group[*first].event;
+        if let Some((first, position, ingested_at)) = self.claims.get(&key) {
+            let first = self.group[*first].event;
             let differing = differences(
                 event,
                 &first.event_type,
@@ -97,8 +167,9 @@ pub fn decide(
                 &first.data,
                 &first.metadata,
             );
-            repeated(differing, *position, *ingested_at)
-        } else if let Some(stored) = find(standing, placed) {
+            return repeated(differing, *position, *ingested_at);
+        }
+        if let Some(stored) = find(self.standing, placed.principal_no, &event.event_id) {
             let differing = differences(
                 event,
                 &stored.event_type,
@@ -107,34 +178,113 @@ pub fn decide(
                 &stored.data,
                 &stored.metadata,
             );
-            repeated(differing, stored.position, stored.ingested_at)
-        } else if !event.refusals.is_empty() {
-            Verdict::Refused(event.refusals.clone())
-        } else if let Some(head) = heads.get_mut(&placed.partition) {
-            head.seq += 1;
-            let position = Position {
-                partition: placed.partition,
-                seq: head.seq,
-            };
-            claims.insert(key, (index, position, head.stamp));
-            Verdict::Accepted {
-                position,
-                ingested_at: head.stamp,
-            }
-        } else {
+            return repeated(differing, stored.position, stored.ingested_at);
+        }
+        if !event.refusals.is_empty() {
+            return Verdict::Refused(event.refusals.clone());
+        }
+        let void = match event.void_target().map(|id| self.target(placed, &id)) {
+            Some(Err(fault)) => return Verdict::Refused(vec![fault]),
+            Some(Ok(target)) => Some(target),
+            None => None,
+        };
+        let Some(head) = self.heads.get_mut(&placed.partition) else {
             unreachable!("the head of every partition of the group was read under its lock")
         };
-        verdicts.push(verdict);
+        head.seq += 1;
+        let (seq, ingested_at) = (head.seq, head.stamp);
+        let position = Position {
+            partition: placed.partition,
+            seq,
+        };
+        self.claims.insert(key, (index, position, ingested_at));
+        if let Some((target, target_occurred_at)) = void {
+            self.voided.insert((placed.principal_no, target.seq));
+            self.decision.voids.push(NewVoid {
+                principal_no: placed.principal_no,
+                target,
+                target_occurred_at,
+                seq,
+            });
+        }
+        Verdict::Accepted {
+            position,
+            ingested_at,
+        }
     }
-    verdicts
+
+    /// The event that a void is about, or why it may not void that.
+    fn target(&self, void: &Placed<'_>, id: &str) -> Result<(Position, Timestamp), Fault> {
+        let fault = |code, detail: &str| Fault::new(Some("/data/event_id"), code, detail);
+        let unknown = |detail| fault(FaultCode::UnknownVoidTarget, detail);
+        let claimed = self.claims.get(&(void.principal_no, id));
+        let stored = || find(self.standing, void.principal_no, id);
+        let (event_type, position, occurred_at) = match claimed {
+            Some((first, position, _)) => {
+                let event = self.group[*first].event;
+                (&event.event_type, *position, event.occurred_at)
+            }
+            None => match stored() {
+                Some(stored) => (&stored.event_type, stored.position, stored.occurred_at),
+                None => return Err(unknown("the principal has no event of this id and source")),
+            },
+        };
+        if event_type == VOID_TYPE {
+            return Err(unknown("the event is a void, and a void can't be voided"));
+        }
+        match self.voided.contains(&(void.principal_no, position.seq)) {
+            true => Err(fault(
+                FaultCode::AlreadyVoided,
+                "the event is voided already",
+            )),
+            false => Ok((position, occurred_at)),
+        }
+    }
+
+    /// Decides on a body that is stored whole or not at all: what was granted to some of its events
+    /// is taken back where another one is refused.
+    fn decide_body(&mut self, body: Range<usize>) {
+        let voids = self.decision.voids.len();
+        let mut verdicts: Vec<Verdict> = body.clone().map(|at| self.decide_one(at)).collect();
+        let is_refused = |v: &Verdict| matches!(v, Verdict::Refused(_) | Verdict::Conflict(_));
+        if verdicts.iter().any(is_refused) {
+            for (placed, verdict) in self.group[body].iter().zip(&mut verdicts) {
+                let key = (placed.principal_no, placed.event.event_id.as_str());
+                if let Verdict::Accepted { .. } = verdict {
+                    self.claims.remove(&key);
+                    if let Some(head) = self.heads.get_mut(&placed.partition) {
+                        head.seq -= 1;
+                    }
+                    *verdict = Verdict::Withheld;
+                }
+            }
+            for void in self.decision.voids.drain(voids..) {
+                self.voided.remove(&(void.principal_no, void.target.seq));
+            }
+            self.withhold_repeats(&mut verdicts);
+        }
+        self.decision.verdicts.append(&mut verdicts);
+    }
+
+    /// What repeats an event of the same body is stored no more than that one.
+    fn withhold_repeats(&self, verdicts: &mut [Verdict]) {
+        for verdict in verdicts {
+            if let Verdict::Duplicate { position, .. } = verdict
+                && let Some(head) = self.heads.get(&position.partition)
+                && position.seq > head.seq
+            {
+                *verdict = Verdict::Withheld;
+            }
+        }
+    }
 }
 
-fn find<'s>(standing: &'s Standing, placed: &Placed<'_>) -> Option<&'s Stored> {
+fn find<'s>(standing: &'s Standing, principal_no: i64, event_id: &str) -> Option<&'s Stored> {
     // Nothing stands in nearly every group; don't copy the identity just to learn that.
     if standing.is_empty() {
         return None;
     }
-    standing.get(&(placed.principal_no, placed.event.event_id.clone()))
+    standing.get(&(principal_no, event_id.to_owned()))
 }
 
 fn repeated(differing: Vec<&'static str>, position: Position, ingested_at: Timestamp) -> Verdict {
@@ -181,106 +331,4 @@ fn is_marked(metadata: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::FaultCode;
-
-    const STAMP: Timestamp = Timestamp::from_micros(1_000);
-
-    fn event(id: &str, data: &str) -> NewEvent {
-        NewEvent {
-            tenant_id: "acme".into(),
-            principal_id: "p".into(),
-            event_id: id.into(),
-            event_type: "t".into(),
-            occurred_at: Timestamp::from_micros(5),
-            is_time_received: false,
-            schema_version: 0,
-            data: data.into(),
-            metadata: "{}".into(),
-            refusals: Vec::new(),
-        }
-    }
-
-    fn decided(events: &[NewEvent], standing: &Standing) -> Vec<Verdict> {
-        let group: Vec<Placed<'_>> = events
-            .iter()
-            .map(|event| Placed {
-                event,
-                principal_no: 1,
-                partition: 7,
-            })
-            .collect();
-        let heads = FxHashMap::from_iter([(
-            7,
-            Head {
-                seq: 40,
-                stamp: STAMP,
-            },
-        )]);
-        decide(&group, &heads, standing)
-    }
-
-    #[test]
-    fn accepted_events_are_numbered_without_a_gap() {
-        let mut refused = event("b", "{}");
-        refused.refusals = vec![Fault::new(None, FaultCode::OccurredAtInFuture, "")];
-        // The claim of a refused event counts for nothing: the next one under its id is new.
-        let events = [
-            event("a", "{}"),
-            refused,
-            event("b", "{}"),
-            event("a", r#"{"x":1}"#),
-        ];
-        let verdicts = decided(&events, &Standing::default());
-        let at = |seq| Verdict::Accepted {
-            position: Position { partition: 7, seq },
-            ingested_at: STAMP,
-        };
-        assert_eq!(verdicts[0], at(41));
-        assert!(matches!(verdicts[1], Verdict::Refused(_)));
-        assert_eq!(verdicts[2], at(42));
-        assert_eq!(verdicts[3], Verdict::Conflict(vec!["data"]));
-    }
-
-    #[test]
-    fn a_retry_of_what_stands_is_a_duplicate_even_when_it_would_be_refused_now() {
-        let stored = Stored {
-            position: Position {
-                partition: 7,
-                seq: 3,
-            },
-            ingested_at: Timestamp::from_micros(9),
-            event_type: "t".into(),
-            occurred_at: Timestamp::from_micros(5),
-            schema_version: 0,
-            data: r#"{"n": 1}"#.into(),
-            metadata: "{}".into(),
-        };
-        let standing = Standing::from_iter([((1, "a".to_owned()), stored.clone())]);
-        let mut retry = event("a", r#"{"n":1.0}"#);
-        retry.refusals = vec![Fault::new(None, FaultCode::OccurredAtInFuture, "")];
-        let expected = Verdict::Duplicate {
-            position: stored.position,
-            ingested_at: stored.ingested_at,
-        };
-        assert_eq!(decided(&[retry], &standing), [expected]);
-    }
-
-    #[test]
-    fn a_retry_without_a_time_is_a_duplicate_and_one_with_a_time_is_not() {
-        let received = |micros| {
-            let mut event = event("a", "{}");
-            event.occurred_at = Timestamp::from_micros(micros);
-            event.is_time_received = true;
-            event.metadata = format!("{{\"{RECEIVED_MARK}\":true}}");
-            event
-        };
-        let verdicts = decided(
-            &[received(5), received(9), event("a", "{}")],
-            &Standing::default(),
-        );
-        assert!(matches!(verdicts[1], Verdict::Duplicate { .. }));
-        assert_eq!(verdicts[2], Verdict::Conflict(vec!["metadata"]));
-    }
-}
+mod tests;

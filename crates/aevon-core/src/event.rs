@@ -11,8 +11,11 @@ use crate::time::Timestamp;
 pub mod cloud;
 pub mod native;
 mod reader;
+mod void;
 
-/// Types beginning so belong to Aevon.
+pub use void::VOID_TYPE;
+
+/// Types beginning so belong to Aevon; callers may send [`VOID_TYPE`] alone of them.
 pub const RESERVED_PREFIX: &str = "aevon.";
 
 /// Beginning of the keys of `metadata` that belong to Aevon; nobody else may use them.
@@ -117,6 +120,10 @@ pub enum FaultCode {
     UnknownSchema,
     /// Data that is not as its schema says.
     SchemaMismatch,
+    /// A void of an event that there is not.
+    UnknownVoidTarget,
+    /// A void of an event that is voided.
+    AlreadyVoided,
     /// A tenant that the sender has nothing to do with.
     Forbidden,
 }
@@ -136,6 +143,8 @@ impl FaultCode {
             Self::EventTooLarge => "event-too-large",
             Self::UnknownSchema => "unknown-schema",
             Self::SchemaMismatch => "schema-mismatch",
+            Self::UnknownVoidTarget => "unknown-void-target",
+            Self::AlreadyVoided => "already-voided",
             Self::Forbidden => "forbidden",
         }
     }

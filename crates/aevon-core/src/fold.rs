@@ -98,6 +98,25 @@ impl Delta {
 /// The deltas of one grain, in no order.
 pub type Deltas = Vec<(BucketKey, Delta)>;
 
+/// What the voids of a slice did to a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Touch {
+    /// The last of them.
+    pub void_seq: i64,
+    /// Whether what is kept has to be folded anew, as the operator can't take events out.
+    pub is_to_be_refolded: bool,
+}
+
+impl Touch {
+    fn merge(&mut self, other: Touch) {
+        self.void_seq = self.void_seq.max(other.void_seq);
+        self.is_to_be_refolded |= other.is_to_be_refolded;
+    }
+}
+
+/// The buckets that voids changed.
+pub type Touched = FxHashMap<BucketKey, Touch>;
+
 /// The fold of a slice.
 #[derive(Debug)]
 pub struct Folded {
@@ -106,18 +125,10 @@ pub struct Folded {
     /// The labels of each group. The first has none: it stands for a rule's ungrouped series, which
     /// is kept beside the groups.
     pub groups: Vec<Labels>,
-}
-
-impl Folded {
+    /// What voids changed, by grain, as above. The deltas hold what could be taken out.
+    pub touched: [(Grain, Touched); 3],
     /// How many times a rule could not use an event.
-    pub fn skipped(&self) -> i64 {
-        // Every event is in one minute of an ungrouped series.
-        let minutes = self.grains[0].1.iter();
-        let ungrouped = minutes.filter(|(key, _)| key.group == 0);
-        ungrouped
-            .map(|(_, delta)| delta.partial.skipped_count)
-            .sum()
-    }
+    pub skipped: i64,
 }
 
 /// Folds a slice of one partition for a set of rules.
@@ -129,6 +140,22 @@ pub struct SliceFold<'r> {
     groups: FxHashMap<Labels, u32>,
     /// Values that went into sets of them.
     set_values: usize,
+    voids: Vec<Void>,
+    skipped: i64,
+}
+
+/// What a void does to one rule.
+#[derive(Debug)]
+struct Void {
+    seq: i64,
+    /// The ungrouped minute of its target.
+    key: BucketKey,
+    /// The group of its target, where the rule has groups.
+    group: Option<Labels>,
+    /// What takes its target out.
+    delta: Delta,
+    /// Whether its target entered a value that it can't be taken out of.
+    is_to_be_refolded: bool,
 }
 
 /// Most buckets of a minute, and values in sets, that a slice may hold before it has to end: with
@@ -138,8 +165,13 @@ const MAX_HELD: usize = 150_000;
 impl<'r> SliceFold<'r> {
     /// An empty fold.
     pub fn new(rules: &'r [Rule]) -> Self {
+        Self::of_some(rules, |_| true)
+    }
+
+    /// An empty fold of some of the rules, which keep their indexes.
+    pub fn of_some(rules: &'r [Rule], is_wanted: impl Fn(&Rule) -> bool) -> Self {
         let mut by_type: FxHashMap<&str, Vec<u32>> = FxHashMap::default();
-        for (index, rule) in (0..).zip(rules) {
+        for (index, rule) in (0..).zip(rules).filter(|(_, rule)| is_wanted(rule)) {
             by_type.entry(&rule.source_event).or_default().push(index);
         }
         Self {
@@ -148,6 +180,8 @@ impl<'r> SliceFold<'r> {
             minutes: FxHashMap::default(),
             groups: FxHashMap::from_iter([(Labels::default(), 0)]),
             set_values: 0,
+            voids: Vec::new(),
+            skipped: 0,
         }
     }
 
@@ -162,14 +196,14 @@ impl<'r> SliceFold<'r> {
         self.by_type.keys().copied().collect()
     }
 
-    /// How many buckets of minutes it holds.
+    /// How many buckets of minutes it holds, and changes of voids.
     pub fn len(&self) -> usize {
-        self.minutes.len()
+        self.minutes.len() + self.voids.len()
     }
 
     /// True where it holds none.
     pub fn is_empty(&self) -> bool {
-        self.minutes.is_empty()
+        self.len() == 0
     }
 
     /// Takes one event in.
@@ -184,24 +218,11 @@ impl<'r> SliceFold<'r> {
                 continue;
             };
             self.set_values += usize::from(matches!(partial.kept, Kept::Distinct(_)));
-            let seq = event.fact.position.seq;
-            let delta = Delta {
-                partial,
-                first_seq: seq,
-                last_seq: seq,
-            };
-            let key = BucketKey {
-                rule: index,
-                group: 0,
-                principal_no: event.principal_no,
-                window_start: Grain::Minute.floor(event.fact.occurred_at),
-                epoch: event.ingested_at.utc_day(),
-            };
+            self.skipped += partial.skipped_count;
+            let (key, delta) = minute_of(event, index, partial);
             if !rule.group_by.is_empty() {
                 let labels = Labels::of(&rule.group_by, event.fact.data);
-                // A slice has fewer groups than four billion: it has fewer events.
-                let next = self.groups.len() as u32;
-                let group = *self.groups.entry(labels).or_insert(next);
+                let group = number(&mut self.groups, labels);
                 let key = BucketKey { group, ..key };
                 merge_into(&mut self.minutes, rule, key, delta.clone());
             }
@@ -209,23 +230,90 @@ impl<'r> SliceFold<'r> {
         }
     }
 
+    /// Takes a void in: the event that it voids goes out again, whether it came with this slice or
+    /// an earlier one.
+    pub fn void(&mut self, void_seq: i64, target: &LogEvent<'_>) {
+        self.touch(void_seq, target, |partial, rule| {
+            let is_to_be_refolded = partial.event_count > 0 && !rule.operator.is_reversible();
+            (partial.reversed(rule.operator), is_to_be_refolded)
+        });
+    }
+
+    /// Takes in an event that did not come before and that a void has taken out: its buckets stand
+    /// without it.
+    pub fn add_voided(&mut self, void_seq: i64, event: &LogEvent<'_>) {
+        self.touch(void_seq, event, |_, _| (Partial::default(), false));
+    }
+
+    /// Notes what a void does to the buckets of its target: what is added, and whether they have to
+    /// be folded anew.
+    fn touch(
+        &mut self,
+        void_seq: i64,
+        target: &LogEvent<'_>,
+        change: impl Fn(&Partial, &Rule) -> (Partial, bool),
+    ) {
+        let Some(concerned) = self.by_type.get(target.fact.event_type) else {
+            return;
+        };
+        let subject = Subject::new(target.fact);
+        for &index in concerned {
+            let rule = &self.rules[index as usize];
+            let Some(partial) = contribution(rule, &subject) else {
+                continue;
+            };
+            let (partial, is_to_be_refolded) = change(&partial, rule);
+            let (key, delta) = minute_of(target, index, partial);
+            let is_grouped = !rule.group_by.is_empty();
+            self.voids.push(Void {
+                seq: void_seq,
+                key,
+                group: is_grouped.then(|| Labels::of(&rule.group_by, target.fact.data)),
+                delta,
+                is_to_be_refolded,
+            });
+        }
+    }
+
+    /// Applies the voids up to `end`; the minutes that they change.
+    fn apply_voids(&mut self, end: i64) -> Touched {
+        let mut touched = Touched::default();
+        for void in self.voids.drain(..).filter(|void| void.seq <= end) {
+            let rule = &self.rules[void.key.rule as usize];
+            let group = void.group.map(|labels| BucketKey {
+                group: number(&mut self.groups, labels),
+                ..void.key
+            });
+            for key in std::iter::once(void.key).chain(group) {
+                touched.entry(key).or_default().merge(Touch {
+                    void_seq: void.seq,
+                    is_to_be_refolded: void.is_to_be_refolded,
+                });
+                merge_into(&mut self.minutes, rule, key, void.delta.clone());
+            }
+        }
+        touched
+    }
+
     /// The deltas and their groups.
     pub fn finish(self) -> Folded {
+        self.finish_at(i64::MAX)
+    }
+
+    /// The same of a slice that ends at `end`: the voids that lie above it are left out.
+    pub fn finish_at(mut self, end: i64) -> Folded {
+        let of_minutes = self.apply_voids(end);
+        let (mut of_hours, mut of_days) = (Touched::default(), Touched::default());
+        for (key, touch) in &of_minutes {
+            of_hours.entry(hour_of(key)).or_default().merge(*touch);
+            of_days.entry(day_of(key)).or_default().merge(*touch);
+        }
         let mut hours = FxHashMap::default();
         let mut days = FxHashMap::default();
         for (key, delta) in &self.minutes {
             let rule = &self.rules[key.rule as usize];
-            let hour = BucketKey {
-                window_start: Grain::Hour.floor(key.window_start),
-                ..*key
-            };
-            merge_into(&mut hours, rule, hour, delta.clone());
-            let day = BucketKey {
-                window_start: Grain::Day.floor(key.window_start),
-                epoch: 0,
-                ..*key
-            };
-            merge_into(&mut days, rule, day, delta.clone());
+            merge_into(&mut hours, rule, hour_of(key), delta.clone());
+            merge_into(&mut days, rule, day_of(key), delta.clone());
         }
         let mut groups: Vec<(Labels, u32)> = self.groups.into_iter().collect();
         groups.sort_unstable_by_key(|(_, index)| *index);
@@ -236,7 +324,53 @@ impl<'r> SliceFold<'r> {
                 (Grain::Day, days.into_iter().collect()),
             ],
             groups: groups.into_iter().map(|(labels, _)| labels).collect(),
+            touched: [
+                (Grain::Minute, of_minutes),
+                (Grain::Hour, of_hours),
+                (Grain::Day, of_days),
+            ],
+            skipped: self.skipped,
         }
+    }
+}
+
+/// What an event, or its void, does to the ungrouped minute of a rule.
+fn minute_of(event: &LogEvent<'_>, rule: u32, partial: Partial) -> (BucketKey, Delta) {
+    let seq = event.fact.position.seq;
+    let delta = Delta {
+        partial,
+        first_seq: seq,
+        last_seq: seq,
+    };
+    let key = BucketKey {
+        rule,
+        group: 0,
+        principal_no: event.principal_no,
+        window_start: Grain::Minute.floor(event.fact.occurred_at),
+        epoch: event.ingested_at.utc_day(),
+    };
+    (key, delta)
+}
+
+/// The number of a group; a new one gets the next.
+fn number(groups: &mut FxHashMap<Labels, u32>, labels: Labels) -> u32 {
+    // A slice has fewer groups than four billion: it has fewer events.
+    let next = groups.len() as u32;
+    *groups.entry(labels).or_insert(next)
+}
+
+fn hour_of(minute: &BucketKey) -> BucketKey {
+    BucketKey {
+        window_start: Grain::Hour.floor(minute.window_start),
+        ..*minute
+    }
+}
+
+fn day_of(minute: &BucketKey) -> BucketKey {
+    BucketKey {
+        window_start: Grain::Day.floor(minute.window_start),
+        epoch: 0,
+        ..*minute
     }
 }
 

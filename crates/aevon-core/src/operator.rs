@@ -98,6 +98,14 @@ impl Operator {
         matches!(self, Self::WeightedSum)
     }
 
+    /// True where an event can be taken out of a fold without looking at the others.
+    pub const fn is_reversible(self) -> bool {
+        matches!(
+            self,
+            Self::Count | Self::Sum | Self::Avg | Self::WeightedSum
+        )
+    }
+
     fn combine(self, a: &Amount, b: &Amount) -> Amount {
         match self {
             Self::Min => a.min(b).clone(),
@@ -186,6 +194,21 @@ impl Partial {
             (Kept::Level(a), Kept::Level(b)) => a.merge(b),
             // Nothing gives way; kinds never differ otherwise, as an operator has one kind.
             (kept, _) => *kept = other.kept.clone(),
+        }
+    }
+
+    /// What takes its events out of a fold again. Where the operator is not reversible these are
+    /// the counts alone.
+    pub fn reversed(&self, operator: Operator) -> Self {
+        let kept = match &self.kept {
+            Kept::Amount(amount) if operator.is_reversible() => Kept::Amount(amount.times(-1)),
+            Kept::Level(level) => Kept::Level(Box::new(level.reversed())),
+            _ => Kept::Nothing,
+        };
+        Self {
+            kept,
+            event_count: -self.event_count,
+            skipped_count: -self.skipped_count,
         }
     }
 

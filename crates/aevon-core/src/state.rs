@@ -2,13 +2,16 @@
 //!
 //! Invariant: an answer equals the fold of the log over its range. Whole days, hours and minutes
 //! come from buckets, parts of minutes from raw events up to the checkpoint, and everything behind
-//! the checkpoint from raw events; no event comes twice.
+//! the checkpoint from raw events; no event comes twice. As of an earlier version, what a bucket did
+//! not hold then comes from finer buckets, and from raw events in the end.
 
 mod answer;
 mod plan;
+mod span;
 
 pub use answer::Answer;
 pub use plan::Plan;
+pub use span::Span;
 
 use crate::labels::{Grouping, Labels};
 use crate::operator::{Operator, Partial, Shown};

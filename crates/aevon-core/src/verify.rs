@@ -10,7 +10,7 @@ mod refold;
 mod span;
 
 pub use difference::{Comparison, Difference, Findings, Row, Stored};
-pub use refold::{FULL_ROWS, Refold, Rows};
+pub use refold::{FULL_ROWS, Ought, Refold, Rows};
 pub use span::{Mark, Span, spans};
 
 use sha2::{Digest, Sha256};

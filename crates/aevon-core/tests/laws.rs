@@ -134,6 +134,7 @@ fn log() -> impl Strategy<Value = Vec<Entry>> {
         let entry = |(seq, (occurred_at, ingested_day, data, ours))| Entry {
             event: OracleEvent {
                 seq,
+                id: format!("e{seq}"),
                 occurred_at,
                 event_type: if ours { "t" } else { "other" }.to_owned(),
                 data,

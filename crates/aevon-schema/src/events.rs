@@ -59,16 +59,21 @@ impl<'a> Identities<'a> {
 /// The identities of events whose principals are known by name only, column by column.
 #[derive(Debug, Default)]
 pub(crate) struct NamedIdentities<'a> {
-    event_ids: Vec<&'a str>,
-    tenant_ids: Vec<&'a str>,
-    principal_ids: Vec<&'a str>,
-    partitions: Vec<i32>,
+    pub(crate) event_ids: Vec<&'a str>,
+    pub(crate) tenant_ids: Vec<&'a str>,
+    pub(crate) principal_ids: Vec<&'a str>,
+    pub(crate) partitions: Vec<i32>,
 }
 
 impl<'a> NamedIdentities<'a> {
     /// Adds one.
     pub(crate) fn push(&mut self, event: &'a NewEvent, partition: i32) {
-        self.event_ids.push(&event.event_id);
+        self.push_other(&event.event_id, event, partition);
+    }
+
+    /// Adds that of another event of the same principal.
+    pub(crate) fn push_other(&mut self, event_id: &'a str, event: &'a NewEvent, partition: i32) {
+        self.event_ids.push(event_id);
         self.tenant_ids.push(&event.tenant_id);
         self.principal_ids.push(&event.principal_id);
         self.partitions.push(partition);

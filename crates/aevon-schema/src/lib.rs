@@ -32,6 +32,7 @@ pub mod sweep;
 pub mod sweep_checkpoints;
 mod values;
 pub mod verify;
+mod voids;
 
 pub use database::{Connection, Database, DatabaseOptions};
 pub use error::{StoreError, with_causes};

@@ -38,7 +38,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 18] = [
+const GOLDEN: [Golden; 27] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -141,6 +141,8 @@ const GOLDEN: [Golden; 18] = [
             "(principal_no = mt.principal_no) AND (seq > mt.seq)",
             "(principal_no = me.principal_no) AND (seq >= p.first_seq) AND (seq <= LEAST(p.last_seq",
             "(series_no = s.series_no) AND (grain = 1) AND (window_start = d.window_start)",
+            "(principal_no = t.principal_no) AND (ROW(target_seq, partition) >= ROW(t.seq",
+            "(principal_no = g.principal_no) AND (ROW(target_seq, partition) >= ROW(g.seq",
         ],
     },
     Golden {
@@ -215,6 +217,104 @@ const GOLDEN: [Golden; 18] = [
             "(series_no = s.series_no) AND (grain = u.grain)",
             "(window_start >= u.window_from) AND (window_start < u.window_to)",
         ],
+    },
+    Golden {
+        name: "head",
+        sql: include_str!("sql/state_head.sql"),
+        types: "int, text, text",
+        arguments: "1, 'acme', 'p'",
+        wanted: &[
+            "Index Scan Backward using events_order",
+            "Index Scan Backward using voids_by_principal",
+        ],
+    },
+    Golden {
+        name: "position",
+        sql: include_str!("sql/state_position.sql"),
+        types: "int, bigint, timestamptz",
+        arguments: "1, NULL, now()",
+        wanted: &[
+            "Scan Backward using events_order",
+            "(seq = ((s.low + s.high) / 2))",
+            "(seq = f.seq)",
+        ],
+    },
+    Golden {
+        name: "tree",
+        sql: include_str!("sql/state_tree.sql"),
+        types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], bool[], \
+                text, text, bytea, bytea, jsonb, bigint, bool[]",
+        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', 5, '{f}'",
+        wanted: &[
+            "(labels_hash >= $12) AND (labels_hash <= $13)",
+            "Index Scan using voids_by_principal",
+            "pre_aggregates_1m_pkey",
+            "pre_aggregates_1h_pkey",
+            "pre_aggregates_1d_pkey",
+            "(window_start >= u.window_from) AND (window_start < u.window_to)",
+            "(series_no = t_1.series_no)",
+            "(window_start >= t_1.window_start)",
+        ],
+    },
+    Golden {
+        name: "events of spans",
+        sql: include_str!("sql/state_events.sql"),
+        types: "int, text, text, bigint, bigint[], bigint[], timestamptz[], timestamptz[], bool, \
+                text[]",
+        arguments: "1, 'acme', 'p', 5, '{1}', '{2}', '{-infinity}', '{infinity}', true, '{t}'",
+        wanted: &[
+            "(principal_no = q.principal_no) AND (seq >= u.first_seq) AND (seq <= u.last_seq)",
+            "(principal_no = n.principal_no) AND (ROW(target_seq, partition) >= ROW(n.seq",
+        ],
+    },
+    Golden {
+        name: "voided",
+        sql: include_str!("sql/voids_standing.sql"),
+        types: "int[], text[], text[], text[], int[]",
+        arguments: "'{1,2}', '{a,b}', '{t,t}', '{a,b}', '{1,2}'",
+        wanted: &[
+            "principals_identity",
+            "Index Scan using events_identity",
+            "(event_id = u.event_id) AND (ROW(principal_no",
+            "(ROW(target_seq, partition) >= ROW(",
+        ],
+    },
+    Golden {
+        name: "voids of a slice",
+        sql: include_str!("sql/sweep_voids.sql"),
+        types: "int, bigint, bigint, text[], bool, bool",
+        arguments: "1, 1, 2, '{t}', true, true",
+        wanted: &[
+            "Index Scan using voids_order",
+            "(void_seq > $2) AND (void_seq <= $3)",
+            "(seq = w.target_seq)",
+        ],
+    },
+    Golden {
+        name: "refold",
+        sql: include_str!("sql/sweep_refold.sql"),
+        types: "int, bigint, bigint[], bigint[], timestamptz[], int[], text[], bool, bool",
+        arguments: "1, 9, '{1}', '{1}', '{now}', '{1}', '{t}', true, true",
+        wanted: &[
+            "(series_no = u.series_no) AND (grain = 1) AND (window_start = u.window_start)",
+            "(principal_no = s.principal_no) AND (seq >= s.first_seq)",
+            "(principal_no = g.principal_no) AND (ROW(target_seq, partition) >= ROW(g.seq",
+        ],
+    },
+    Golden {
+        name: "replace",
+        sql: include_str!("sql/pre_aggregates_replace.sql"),
+        types: "int, smallint, bigint[], timestamptz[], int[], numeric[], timestamptz[], bigint[], \
+                bytea[]",
+        arguments: "1, 60::smallint, '{1}', '{now}', '{1}', '{1}', '{now}', '{1}', '{x}'",
+        wanted: &["(series_no = u.series_no) AND (grain = $2) AND (window_start = u.window_start)"],
+    },
+    Golden {
+        name: "parts",
+        sql: include_str!("sql/pre_aggregates_parts.sql"),
+        types: "int, smallint, bigint[], timestamptz[], timestamptz[], int[]",
+        arguments: "1, 60::smallint, '{1}', '{now}', '{now}', '{1}'",
+        wanted: &["(series_no = u.series_no) AND (grain = $2)"],
     },
 ];
 

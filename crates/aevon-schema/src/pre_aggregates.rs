@@ -15,6 +15,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Numeric, SmallInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+pub(crate) mod corrections;
+
 /// Most sketches of one statement: each may take 16 KiB.
 const MAX_SKETCHES: usize = 512;
 
@@ -28,9 +30,15 @@ pub(crate) struct BucketDelta {
     pub(crate) partial: Partial,
     pub(crate) first_seq: i64,
     pub(crate) last_seq: i64,
+    /// The last void that is in it.
+    pub(crate) last_void_seq: Option<i64>,
 }
 
 impl BucketDelta {
+    fn keeps_more(&self) -> bool {
+        self.operator.keeps_more() || self.last_void_seq.is_some()
+    }
+
     fn has_sketch(&self) -> bool {
         matches!(self.partial.kept, Kept::Distinct(_))
     }
@@ -55,7 +63,7 @@ pub(crate) async fn merge(
         let beyond = sketches.map(|(at, _)| at).nth(MAX_SKETCHES);
         let rest = beyond.map_or_else(Vec::new, |at| deltas.split_off(at));
         add_standing(pg, partition, grain, &mut deltas).await?;
-        let keeps_more = deltas.iter().any(|delta| delta.operator.keeps_more());
+        let keeps_more = deltas.iter().any(BucketDelta::keeps_more);
         let batch = Rows::new(std::mem::replace(&mut deltas, rest));
         rows += match keeps_more {
             true => batch.merge_more(pg, partition, grain).await?,
@@ -123,6 +131,7 @@ struct Rows {
     latest_seqs: Vec<Option<i64>>,
     moments: Vec<Option<BigDecimal>>,
     sketches: Vec<Option<Vec<u8>>>,
+    last_void_seqs: Vec<Option<i64>>,
 }
 
 impl Rows {
@@ -137,6 +146,7 @@ impl Rows {
             rows.skipped_counts.push(delta.partial.skipped_count);
             rows.first_seqs.push(delta.first_seq);
             rows.last_seqs.push(delta.last_seq);
+            rows.last_void_seqs.push(delta.last_void_seq);
             let Columns {
                 value,
                 latest,
@@ -194,7 +204,8 @@ impl Rows {
             .bind::<Array<Nullable<Timestamptz>>, _>(&self.latest_ats)
             .bind::<Array<Nullable<BigInt>>, _>(&self.latest_seqs)
             .bind::<Array<Nullable<Numeric>>, _>(&self.moments)
-            .bind::<Array<Nullable<Binary>>, _>(&self.sketches);
+            .bind::<Array<Nullable<Binary>>, _>(&self.sketches)
+            .bind::<Array<Nullable<BigInt>>, _>(&self.last_void_seqs);
         Statement::<_, ()>::new(query).execute(&mut &*pg).await
     }
 }

@@ -6,7 +6,7 @@
 use crate::database::Database;
 use crate::error::StoreError;
 use crate::rules::Status;
-use crate::state::{RuleState, State, StateError, StateQuery};
+use crate::state::{RuleState, State, StateError, StateQuery, head};
 use crate::statement::Statement;
 use crate::values::{JsonString, end_to_pg, from_pg, start_to_pg};
 use aevon_core::filter::Subject;
@@ -15,9 +15,8 @@ use aevon_core::identity::partition_of;
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
 use aevon_core::state::{Answer, Plan};
-use aevon_core::time::Timestamp;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use std::time::{Duration, Instant};
@@ -85,7 +84,8 @@ impl Preview<'_> {
         // Nothing of the plan comes from buckets: no event is at or below position 0.
         let plan = Plan::new(question);
         let mut answer = Answer::new(self.rule, question, &plan, 0);
-        let (seq, data_through, staleness_seconds) = self.head().await?;
+        let (standpoint, _) = head(self.pg, self.partition, self.query).await?;
+        let seq = standpoint.head;
         let rule_version = self.version().await?;
         let raw_events = self.add_events(&mut answer).await?;
         let dimensions = answer.dimensions();
@@ -95,8 +95,9 @@ impl Preview<'_> {
                 partition: self.partition,
                 seq,
             },
-            data_through,
-            staleness_seconds,
+            head: seq,
+            data_through: standpoint.ingested_at,
+            staleness_seconds: standpoint.staleness_seconds,
             states: vec![RuleState {
                 rule_version,
                 rule: self.rule.clone(),
@@ -107,20 +108,6 @@ impl Preview<'_> {
             buckets: 0,
             raw_events,
         })
-    }
-
-    async fn head(&self) -> Result<(i64, Option<Timestamp>, f64), StoreError> {
-        let query = diesel::sql_query(include_str!("sql/state_head.sql"))
-            .bind::<Integer, _>(self.partition);
-        let rows: Vec<(i64, Option<PgTimestamp>, f64)> =
-            Statement::<_, (BigInt, Nullable<Timestamptz>, Double)>::new(query)
-                .load(&mut &*self.pg)
-                .await?;
-        let (seq, ingested_at, staleness) = rows
-            .into_iter()
-            .next()
-            .ok_or_else(|| StoreError::Corrupt("a partition has no row".to_owned()))?;
-        Ok((seq, ingested_at.map(from_pg), staleness))
     }
 
     /// The version that a set with this rule would give it.

@@ -1,22 +1,28 @@
-//! The read: buckets, raw edges and tail of one principal, from one snapshot, in one round trip.
+//! The read: buckets, raw edges and tail of one principal, from one snapshot; of what is newest in one
+//! round trip, as of an earlier version in two.
 //!
 //! Invariant: everything comes from one repeatable-read, read-only transaction: rule versions,
 //! checkpoints, head, buckets, events. Works on a hot standby: no writes, no locks.
 //! Invariant: memory does not grow with the tail or the buckets: rows are folded as they arrive.
 
+mod past;
+mod rows;
 mod snapshot;
 
 use crate::access::Access;
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
+use crate::events;
 use aevon_core::identity::partition_of;
 use aevon_core::json::Path;
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
 use aevon_core::state::{Question, TooLarge, Value};
 use aevon_core::time::Timestamp;
-use snapshot::Snapshot;
-use std::time::Duration;
+use past::Past;
+pub(crate) use rows::head;
+use snapshot::{Newest, Snapshot};
+use std::time::{Duration, Instant};
 
 /// What reads need of the database.
 pub const ACCESS: Access = Access {
@@ -25,6 +31,7 @@ pub const ACCESS: Access = Access {
         ("partitions", "SELECT"),
         ("principals", "SELECT"),
         ("events", "SELECT"),
+        ("voids", "SELECT"),
         ("rules", "SELECT"),
         ("answering_rules", "SELECT"),
         ("series", "SELECT"),
@@ -43,6 +50,15 @@ pub struct Selection {
     pub pinned: Vec<(String, i32)>,
 }
 
+/// How much of the log an answer may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// What stands at or below this seq of the principal's partition.
+    Version(i64),
+    /// What was ingested at this instant or before.
+    Instant(Timestamp),
+}
+
 /// What is asked. A query can't be built without a tenant.
 #[derive(Clone, Debug)]
 pub struct StateQuery {
@@ -54,6 +70,32 @@ pub struct StateQuery {
     pub selection: Selection,
     /// What is asked of each of them.
     pub question: Question,
+    /// As of when; `None` is the newest.
+    pub at: Option<At>,
+    /// The answer must know this seq of the principal's partition; 0 is the empty log.
+    pub min_seq: i64,
+    /// How long to wait until what is asked for is visible.
+    pub wait: Duration,
+}
+
+impl StateQuery {
+    /// What is newest.
+    pub fn newest(
+        tenant_id: &str,
+        principal_id: &str,
+        selection: Selection,
+        question: Question,
+    ) -> Self {
+        Self {
+            tenant_id: tenant_id.to_owned(),
+            principal_id: principal_id.to_owned(),
+            selection,
+            question,
+            at: None,
+            min_seq: 0,
+            wait: Duration::ZERO,
+        }
+    }
 }
 
 /// One rule's answer.
@@ -74,9 +116,12 @@ pub struct RuleState {
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The head of the principal's partition in the snapshot.
+    /// Where in the principal's partition it stands: at the head of the snapshot, or where it was
+    /// asked for.
     pub position: Position,
-    /// The ingestion time of that head; `None` while the partition is empty.
+    /// The head of that partition in the snapshot.
+    pub head: i64,
+    /// The ingestion time of that event; `None` at the empty log.
     pub data_through: Option<Timestamp>,
     /// How far this database is behind its primary; 0 on it.
     pub staleness_seconds: f64,
@@ -108,6 +153,22 @@ pub enum StateError {
     /// The answer would be too large.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// A position that the log has not come to.
+    #[error("there is no position {wanted}: the newest is {}:{head}", .wanted.partition)]
+    UnknownVersion {
+        /// What was asked for.
+        wanted: Position,
+        /// The newest seq of its partition.
+        head: i64,
+    },
+    /// A position that this database has not come to, or not yet.
+    #[error("{wanted} is not visible here yet: the newest is {}:{head}", .wanted.partition)]
+    NotVisible {
+        /// What was asked for.
+        wanted: Position,
+        /// The newest seq of its partition.
+        head: i64,
+    },
     /// The answer took longer than its budget.
     #[error("the answer took longer than {0:?}")]
     BudgetExceeded(Duration),
@@ -126,7 +187,10 @@ impl std::fmt::Display for Dimensions<'_> {
     }
 }
 
-/// Answers a query within `budget`.
+/// Between two looks whether a position is visible: at first, and at most.
+const LOOK_INTERVALS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
+
+/// Answers a query within `budget`, which begins once what is asked for is visible.
 ///
 /// # Errors
 /// See [`StateError`].
@@ -136,22 +200,59 @@ pub async fn read(
     query: &StateQuery,
     budget: Duration,
 ) -> Result<State, StateError> {
-    let answered = tokio::time::timeout(budget, async {
-        match read_unbounded(database, partitions, query).await {
-            // A read changes nothing. The connection may have died since it was used last, and a
-            // server on its way down refuses before it is gone: another connection tells.
-            Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => {
-                read_unbounded(database, partitions, query).await
+    let until = Instant::now() + query.wait;
+    loop {
+        let answered = tokio::time::timeout(budget, read_again(database, partitions, query)).await;
+        match answered.unwrap_or(Err(StateError::BudgetExceeded(budget))) {
+            Err(StateError::NotVisible { wanted, .. }) if Instant::now() < until => {
+                wait_for(database, wanted, until).await?;
             }
-            answered => answered,
+            answered => return answered,
         }
-    });
-    answered
-        .await
-        .unwrap_or(Err(StateError::BudgetExceeded(budget)))
+    }
 }
 
-async fn read_unbounded(
+/// Waits until a position is visible, or time is up.
+async fn wait_for(database: &Database, wanted: Position, until: Instant) -> Result<(), StateError> {
+    let [mut interval, longest] = LOOK_INTERVALS;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        tokio::time::sleep(interval.min(left)).await;
+        if left.is_zero() {
+            return Ok(());
+        }
+        let mut connection = database.get().await?;
+        let connection: &mut Connection = &mut connection;
+        connection.begin_use();
+        let heads = events::heads(&connection.pg, &[wanted.partition], None).await;
+        let heads = heads.map_err(StoreError::from)?;
+        connection.end_use();
+        if heads
+            .get(&wanted.partition)
+            .is_some_and(|head| head.seq >= wanted.seq)
+        {
+            return Ok(());
+        }
+        interval = (2 * interval).min(longest);
+    }
+}
+
+async fn read_again(
+    database: &Database,
+    partitions: i32,
+    query: &StateQuery,
+) -> Result<State, StateError> {
+    match read_once(database, partitions, query).await {
+        // A read changes nothing. The connection may have died since it was used last, and a
+        // server on its way down refuses before it is gone: another connection tells.
+        Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => {
+            read_once(database, partitions, query).await
+        }
+        answered => answered,
+    }
+}
+
+async fn read_once(
     database: &Database,
     partitions: i32,
     query: &StateQuery,
@@ -162,12 +263,64 @@ async fn read_unbounded(
     // Whoever gives up in between leaves the mark, and the connection is thrown away; Postgres
     // stops working on it when it notices.
     connection.begin_use();
-    let warm = connection.is_warm(TRANSACTION);
-    let snapshot = Snapshot::new(&connection.pg, warm, partition, query);
-    let state = snapshot.read().await?;
-    connection.set_warm(TRANSACTION);
+    let state = match query.at {
+        None => match read_newest(connection, partition, query).await? {
+            Ok(Newest::State(state)) => Ok(*state),
+            Ok(Newest::Corrected(seq)) => {
+                read_past(connection, partition, query, At::Version(seq)).await?
+            }
+            Err(error) => Err(error),
+        },
+        Some(at) => read_past(connection, partition, query, at).await?,
+    };
     connection.end_use();
+    let state = state?;
+    if state.head < query.min_seq {
+        let (seq, head) = (query.min_seq, state.head);
+        let wanted = Position { partition, seq };
+        return Err(StateError::NotVisible { wanted, head });
+    }
     Ok(state)
 }
 
-const TRANSACTION: &str = "state";
+async fn read_newest(
+    connection: &mut Connection,
+    partition: i32,
+    query: &StateQuery,
+) -> Result<Result<Newest, StateError>, StoreError> {
+    let snapshot = Snapshot {
+        pg: &connection.pg,
+        warm: connection.is_warm(NEWEST),
+        partition,
+        query,
+    };
+    let newest = snapshot.read().await?;
+    connection.set_warm(NEWEST);
+    Ok(newest)
+}
+
+async fn read_past(
+    connection: &mut Connection,
+    partition: i32,
+    query: &StateQuery,
+    at: At,
+) -> Result<Result<State, StateError>, StoreError> {
+    let past = Past {
+        pg: &connection.pg,
+        warm: connection.is_warm(PAST),
+        warm_for_events: connection.is_warm(PAST_EVENTS),
+        partition,
+        query,
+    };
+    let found = past.read(at).await?;
+    connection.set_warm(PAST);
+    if found.has_read_events {
+        connection.set_warm(PAST_EVENTS);
+    }
+    Ok(found.state)
+}
+
+const NEWEST: &str = "state";
+const PAST: &str = "state of the past";
+/// The part of it that needs events.
+const PAST_EVENTS: &str = "events of the past";

@@ -24,6 +24,8 @@ use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
+mod voids;
+
 /// How long filters may take in one slice, which then ends early: the transaction is open meanwhile,
 /// and Postgres ends one that says nothing for 2 s.
 const FILTER_TIME: Duration = Duration::from_millis(500);
@@ -34,6 +36,7 @@ pub const ACCESS: Access = Access {
     privileges: &[
         ("partitions", "SELECT"),
         ("events", "SELECT"),
+        ("voids", "SELECT"),
         ("principals", "SELECT"),
         ("rules", "SELECT"),
         ("rules", "UPDATE"),
@@ -260,11 +263,12 @@ impl<'c> Sweep<'c> {
     /// [`StoreError`].
     pub async fn fold(mut self) -> Result<Folded<'c>, StoreError> {
         let mut fold = SliceFold::new(&self.rules);
+        self.to = self.take_voids(&mut fold).await?;
         let end = match self.rules.iter().any(|rule| rule.filter.is_some()) {
             true => self.take_in_filtered(&mut fold).await?,
             false => self.take_in(&mut fold).await?,
         };
-        let fold = fold.finish();
+        let fold = fold.finish_at(end);
         self.to = end;
         Ok(Folded { sweep: self, fold })
     }
@@ -354,7 +358,12 @@ impl Sweep<'_> {
     /// Merges the deltas of every grain into their buckets; says how many rows that were.
     async fn write_buckets(&self, fold: fold::Folded) -> Result<usize, StoreError> {
         let pg = &self.connection.pg;
-        let fold::Folded { grains, groups } = fold;
+        let fold::Folded {
+            grains,
+            groups,
+            touched: voided,
+            ..
+        } = fold;
         let series = |key: &fold::BucketKey| (key.principal_no, key.rule, key.group);
         let mut keys: Vec<_> = grains[0].1.iter().map(|(key, _)| series(key)).collect();
         // As the index has them, and as their buckets are to lie beside each other.
@@ -372,7 +381,7 @@ impl Sweep<'_> {
         let numbers = series::number(pg, self.partition, &touched).await?;
         let numbers: FxHashMap<_, i64> = keys.into_iter().zip(numbers).collect();
         let mut rows = 0;
-        for (grain, deltas) in grains {
+        for ((grain, deltas), (_, voided)) in grains.into_iter().zip(&voided) {
             let delta = |(key, delta): (fold::BucketKey, fold::Delta)| BucketDelta {
                 series_no: numbers[&series(&key)],
                 operator: self.rules[key.rule as usize].operator,
@@ -381,10 +390,12 @@ impl Sweep<'_> {
                 partial: delta.partial,
                 first_seq: delta.first_seq,
                 last_seq: delta.last_seq,
+                last_void_seq: voided.get(&key).map(|touch| touch.void_seq),
             };
             let deltas = deltas.into_iter().map(delta).collect();
             rows += pre_aggregates::merge(pg, self.partition, grain, deltas).await?;
         }
+        self.write_voids(&numbers, &groups, &voided).await?;
         Ok(rows)
     }
 
@@ -402,7 +413,7 @@ impl<'c> Folded<'c> {
     pub async fn write(self) -> Result<Written<'c>, StoreError> {
         let Self { sweep, fold } = self;
         let pg = &sweep.connection.pg;
-        let skipped = fold.skipped();
+        let skipped = fold.skipped;
         let rows = sweep.write_buckets(fold).await?;
         let rule_nos: Vec<i32> = sweep.members.iter().map(|member| member.rule_no).collect();
         let generations: Vec<i32> = sweep

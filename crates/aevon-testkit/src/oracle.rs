@@ -1,6 +1,8 @@
 //! The dumbest correct fold: keeps a list, filters it, and computes each value from the events
 //! themselves. Knows nothing of partial results, buckets, plans or sketches.
 
+use aevon_core::event::VOID_TYPE;
+use aevon_core::identity::UNIT_SEPARATOR;
 use aevon_core::json::Path;
 use aevon_core::operator::Operator;
 use aevon_core::rule::Rule;
@@ -16,12 +18,33 @@ use std::num::NonZeroU64;
 pub struct OracleEvent {
     /// Its place in the order of the log.
     pub seq: i64,
+    /// Its stored identity.
+    pub id: String,
     /// Valid time.
     pub occurred_at: Timestamp,
     /// What happened.
     pub event_type: String,
     /// A JSON object.
     pub data: String,
+}
+
+/// What stands at a version: what lies above it is not known, and neither are its voids.
+pub fn standing(log: &[OracleEvent], version: i64) -> Vec<OracleEvent> {
+    let known: Vec<&OracleEvent> = log.iter().filter(|event| event.seq <= version).collect();
+    let voids = known.iter().filter(|event| event.event_type == VOID_TYPE);
+    let target = |void: &&OracleEvent| {
+        let data: Json = serde_json::from_str(&void.data).expect("data is JSON");
+        let id = data["event_id"].as_str().expect("a void names an event");
+        match data["source"].as_str() {
+            Some(source) => format!("{source}{UNIT_SEPARATOR}{id}"),
+            None => id.to_owned(),
+        }
+    };
+    let voided: BTreeSet<String> = voids.map(target).collect();
+    let stands = known
+        .into_iter()
+        .filter(|event| !voided.contains(&event.id));
+    stands.cloned().collect()
 }
 
 /// One value of an answer, as it is shown.

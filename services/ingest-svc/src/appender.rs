@@ -9,6 +9,7 @@ use aevon_schema::append::{AppendError, Writer};
 use aevon_schema::with_causes;
 use aevon_service::metrics::IntGauge;
 use aevon_service::telemetry;
+use std::ops::Range;
 use std::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -39,17 +40,20 @@ impl Appender {
         }
     }
 
-    /// Stores a group that was gathered from jobs; a verdict for each event, in its order.
+    /// Stores a group that was gathered from jobs; a verdict for each event, in its order. `atomic` are
+    /// the bodies that are stored whole or not at all.
     ///
     /// # Errors
     /// See [`AppendError`].
     pub(crate) async fn append(
         &mut self,
         group: &[&NewEvent],
+        atomic: &[Range<usize>],
         jobs: &[Job],
     ) -> Result<Vec<Verdict>, AppendError> {
         let (begun, span) = (Instant::now(), span(group, jobs));
-        let appended = self.writer.append(group).instrument(span).await;
+        let appended = self.writer.append_bodies(group, atomic);
+        let appended = appended.instrument(span).await;
         self.metrics
             .appended(group.len(), &appended, begun.elapsed());
         self.outcomes.record(appended.is_ok());

@@ -144,6 +144,7 @@ pub(crate) mod tests {
         let room = shares.take(&Flow::from(flow), Size { events, bytes: 1 });
         let job = Job {
             events: vec![(0, event); events],
+            is_atomic: false,
             reply,
             room: room.unwrap(),
             span: tracing::Span::none(),

@@ -29,6 +29,7 @@ struct Series {
     duplicate: IntCounter,
     conflict: IntCounter,
     rejected: IntCounter,
+    withheld: IntCounter,
     by_code: IntCounterVec,
     /// One for each code that was seen, in the order of [`Code::ALL`].
     codes: Vec<OnceLock<IntCounter>>,
@@ -47,7 +48,8 @@ impl IngestMetrics {
     pub(crate) fn new(metrics: &Metrics) -> anyhow::Result<Self> {
         let events = metrics.counters(
             "aevon_ingest_events_total",
-            "Events that were decided, by outcome: accepted, duplicate, conflict, rejected.",
+            "Events that were decided, by outcome: accepted, duplicate, conflict, rejected, withheld \
+             (another event of its body was refused, which is atomic).",
             &["outcome"],
         )?;
         let unstored = metrics.counters(
@@ -63,6 +65,7 @@ impl IngestMetrics {
             duplicate: outcome("duplicate"),
             conflict: outcome("conflict"),
             rejected: outcome("rejected"),
+            withheld: outcome("withheld"),
             by_code: metrics.counters(
                 "aevon_ingest_rejected_total",
                 "Events that were refused, and bodies that were as a whole, by the code that the caller \
@@ -108,6 +111,7 @@ impl IngestMetrics {
         match outcome {
             Outcome::Accepted(..) => self.0.accepted.inc(),
             Outcome::Duplicate(..) => self.0.duplicate.inc(),
+            Outcome::Withheld => self.0.withheld.inc(),
             Outcome::Rejected(rejection) => {
                 let code = rejection.code;
                 match code {

@@ -53,6 +53,8 @@ pub(crate) type Answer = Result<Vec<Decided>, Unstored>;
 pub(crate) struct Job {
     /// With their partitions.
     pub(crate) events: Vec<(i32, NewEvent)>,
+    /// Whether they are stored all or not at all; they are one principal's then.
+    pub(crate) is_atomic: bool,
     pub(crate) reply: oneshot::Sender<Answer>,
     /// What it takes of the queue's bounds; given back when the job is dropped.
     pub(crate) room: Share,
@@ -137,19 +139,21 @@ impl Queue {
         self.shares.has_room(tenant_id)
     }
 
-    /// Stores events; what became of each, in their order.
+    /// Stores events; what became of each, in their order. All of them or none where they are atomic:
+    /// one principal's then.
     ///
     /// # Errors
     /// [`Unstored`]; parts of the events may have been stored then, and sending all of them again
     /// is safe.
-    pub(crate) async fn store(&self, events: Vec<NewEvent>) -> Answer {
-        match tokio::time::timeout(self.timeout, self.store_unbounded(events)).await {
+    pub(crate) async fn store(&self, events: Vec<NewEvent>, is_atomic: bool) -> Answer {
+        let stored = self.store_unbounded(events, is_atomic);
+        match tokio::time::timeout(self.timeout, stored).await {
             Ok(result) => result,
             Err(_) => Err(Unstored::Late(self.timeout)),
         }
     }
 
-    async fn store_unbounded(&self, events: Vec<NewEvent>) -> Answer {
+    async fn store_unbounded(&self, events: Vec<NewEvent>, is_atomic: bool) -> Answer {
         // A body of the platform's with events of several tenants waits among the first one's.
         let flow = events.first().map(|event| Flow::from(&*event.tenant_id));
         let Some(flow) = flow else {
@@ -181,6 +185,7 @@ impl Queue {
             let (reply, answer) = oneshot::channel();
             let job = Job {
                 events: part.events,
+                is_atomic,
                 reply,
                 room: room.split(part.size),
                 span: Span::current(),

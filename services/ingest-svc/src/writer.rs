@@ -9,6 +9,7 @@ use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
 use aevon_schema::append::AppendError;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Events after which a group takes no further job: enough that the two round trips no longer
@@ -39,7 +40,7 @@ async fn store(writer: &mut Appender, jobs: Vec<Job>, per_commit: usize) {
             .filter(is_in)
             .map(|(index, event)| (index, &event.1))
             .unzip();
-        match writer.append(&group, &jobs).await {
+        match writer.append(&group, &atomic(&jobs, &indexes), &jobs).await {
             Ok(decided) => {
                 for (index, verdict) in indexes.into_iter().zip(decided) {
                     verdicts[index] = Some(Ok(verdict));
@@ -54,6 +55,21 @@ async fn store(writer: &mut Appender, jobs: Vec<Job>, per_commit: usize) {
         }
     }
     tell(jobs, verdicts);
+}
+
+/// Where the atomic jobs stand in a group of events with these indexes, which are of whole jobs: the
+/// events of an atomic job have one partition.
+fn atomic(jobs: &[Job], indexes: &[usize]) -> Vec<Range<usize>> {
+    let (mut begin, mut found) = (0, Vec::new());
+    for job in jobs {
+        let end = begin + job.events.len();
+        let place = |index| indexes.partition_point(|other| *other < index);
+        if job.is_atomic && indexes.binary_search(&begin).is_ok() {
+            found.push(place(begin)..place(end));
+        }
+        begin = end;
+    }
+    found
 }
 
 type Outcome = Option<Result<Verdict, Arc<AppendError>>>;
@@ -78,7 +94,7 @@ fn decided(event: NewEvent, outcome: Outcome) -> Result<Decided, Unstored> {
     let verdict = outcome.ok_or(Unstored::Stopping)?;
     let verdict = verdict.map_err(Unstored::Database)?;
     let refused = match &verdict {
-        Verdict::Accepted { .. } | Verdict::Duplicate { .. } => None,
+        Verdict::Accepted { .. } | Verdict::Duplicate { .. } | Verdict::Withheld => None,
         Verdict::Conflict(_) | Verdict::Refused(_) => Some(Box::new(event)),
     };
     Ok(Decided { verdict, refused })
@@ -92,6 +108,42 @@ mod tests {
     use aevon_core::position::Position;
     use aevon_core::time::Timestamp;
     use aevon_schema::StoreError;
+
+    #[test]
+    fn atomic_jobs_are_found_in_the_group_of_their_partition() {
+        let shares = Shares::new(Size {
+            events: 100,
+            bytes: 100,
+        });
+        let mut jobs = Vec::new();
+        for (partition, events, is_atomic) in [
+            (1, 2, false),
+            (2, 3, true),
+            (1, 2, true),
+            (2, 1, false),
+            (2, 2, true),
+            (1, 1, true),
+        ] {
+            let (mut job, _) = job(&shares, "a", "e", events);
+            job.is_atomic = is_atomic;
+            job.events.iter_mut().for_each(|event| event.0 = partition);
+            jobs.push(job);
+        }
+        let partitions = || {
+            jobs.iter()
+                .flat_map(|job| job.events.iter().map(|(p, _)| *p))
+        };
+        let group = |partition| -> Vec<usize> {
+            let all = partitions().enumerate();
+            all.filter(|(_, p)| *p == partition)
+                .map(|(at, _)| at)
+                .collect()
+        };
+        assert_eq!(atomic(&jobs, &group(1)), [2..4, 4..5]);
+        assert_eq!(atomic(&jobs, &group(2)), [0..3, 4..6]);
+        let whole: Vec<usize> = (0..11).collect();
+        assert_eq!(atomic(&jobs, &whole), [2..5, 5..7, 8..10, 10..11]);
+    }
 
     #[test]
     fn a_job_that_failed_in_part_takes_nothing_from_the_next() {

@@ -4,6 +4,7 @@
 //! Invariant: an answer may be refused (a budget, a bound); it is never another one.
 
 use actix_web::web;
+use aevon_core::time::Timestamp;
 use aevon_schema::access::Unfit;
 use aevon_schema::state::{State, StateQuery};
 use aevon_schema::{Connection, Database, DatabaseOptions, StoreError, api_keys, migrate, state};
@@ -17,7 +18,7 @@ use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
 use serde::Serialize;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
@@ -46,6 +47,8 @@ pub struct Projection {
     auth: Auth,
     /// How long one question may take.
     budget: Duration,
+    /// How far an `as_of` may lie ahead of the clock, in microseconds: as far as an event.
+    max_future_skew_us: i64,
     /// Empty until the database was reached: only it knows how many there are.
     partitions: Arc<OnceLock<i32>>,
     metrics: ProjectionMetrics,
@@ -59,6 +62,7 @@ impl Projection {
     /// Where a setting is wrong.
     pub fn new(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
         let budget = settings.projection.query_budget.get();
+        let skew = settings.ingest.max_future_skew.get();
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
             max_connections: settings.database.max_connections,
@@ -79,6 +83,7 @@ impl Projection {
             database,
             auth,
             budget,
+            max_future_skew_us: i64::try_from(skew.as_micros()).unwrap_or(i64::MAX / 4),
             partitions: Arc::default(),
             metrics: ProjectionMetrics::new(metrics)?,
             heads: Heads::default(),
@@ -125,6 +130,15 @@ impl Projection {
                 Err(Problem::new(Code::QueryBudgetExceeded, detail))
             }
         }
+    }
+
+    /// The latest instant that is not in the future; the clock is read here alone.
+    fn latest(&self) -> Timestamp {
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = i64::try_from(since.as_micros()).unwrap_or(i64::MAX / 4);
+        Timestamp::from_micros(now + self.max_future_skew_us)
     }
 
     /// Adds the routes.

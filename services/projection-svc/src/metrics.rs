@@ -66,7 +66,9 @@ impl ProjectionMetrics {
             Err(
                 StateError::UnknownRule(_)
                 | StateError::UnknownDimension { .. }
-                | StateError::TooLarge(_),
+                | StateError::TooLarge(_)
+                | StateError::UnknownVersion { .. }
+                | StateError::NotVisible { .. },
             ) => self.refused.inc(),
         }
     }

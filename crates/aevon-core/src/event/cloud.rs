@@ -6,7 +6,7 @@
 //! `metadata`. `data` is a JSON object.
 
 use super::reader::{Fields, Reader, future_refusal};
-use super::{FaultCode, NewEvent, RECEIVED_MARK, Receipt, Refusal};
+use super::{FaultCode, NewEvent, RECEIVED_MARK, Receipt, Refusal, VOID_TYPE, void};
 use crate::identity::UNIT_SEPARATOR;
 use rustc_hash::FxHashSet;
 use serde_json::value::RawValue;
@@ -56,6 +56,10 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
             reader.object("data", data)
         }
     };
+    let read = data.or(receipt.is_data_optional.then_some("{}"));
+    if let (Some(VOID_TYPE), Some(data)) = (event_type.as_deref(), read) {
+        void::check(&mut reader, data, receipt.limits);
+    }
     let is_time_received = fields.get("time").is_none();
     let metadata = metadata(&mut reader, &fields.others, is_time_received);
     let occurred_at = time.unwrap_or(receipt.at);

@@ -3,6 +3,7 @@
 use super::reader::{Fields, Reader, future_refusal};
 use super::{
     Fault, FaultCode, NewEvent, RECEIVED_MARK, RESERVED_METADATA_PREFIX, Receipt, Refusal,
+    VOID_TYPE, void,
 };
 use crate::identity::UNIT_SEPARATOR;
 use crate::json;
@@ -41,6 +42,9 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
     let schema_version = schema_version(&mut reader, fields.get("schema_version"));
     let data = reader.required("data", fields.get("data"));
     let data = reader.object("data", data);
+    if let (Some(VOID_TYPE), Some(data)) = (event_type.as_deref(), data) {
+        void::check(&mut reader, data, receipt.limits);
+    }
     let metadata = reader.object("metadata", fields.get("metadata"));
     if metadata.is_some_and(has_reserved_key) {
         let detail = format!("keys beginning with {RESERVED_METADATA_PREFIX} are reserved");

@@ -1,6 +1,6 @@
 //! What the formats share: the fields of a JSON object, raw, and reading them while faults collect.
 
-use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Receipt, Refusal, is_foreign};
+use super::{Fault, FaultCode, Limits, RESERVED_PREFIX, Receipt, Refusal, VOID_TYPE, is_foreign};
 use crate::identity::{self, IdentifierFault};
 use crate::json::{self, Key, Unstorable};
 use crate::time::Timestamp;
@@ -19,7 +19,7 @@ pub(super) struct Fields<'a, const N: usize> {
     names: &'static [&'static str; N],
     values: [Option<&'a str>; N],
     pub(super) others: Vec<(Cow<'a, str>, &'a str)>,
-    repeated: Vec<&'static str>,
+    pub(super) repeated: Vec<&'static str>,
 }
 
 impl<'a, const N: usize> Fields<'a, N> {
@@ -188,8 +188,9 @@ impl Reader {
     ) -> Option<Cow<'a, str>> {
         let raw = self.required(field, raw);
         let event_type = self.identifier(field, raw)?;
-        if event_type.starts_with(RESERVED_PREFIX) {
-            let detail = format!("types beginning with {RESERVED_PREFIX} are reserved");
+        if event_type.starts_with(RESERVED_PREFIX) && event_type != VOID_TYPE {
+            let detail =
+                format!("types beginning with {RESERVED_PREFIX} are reserved, but {VOID_TYPE}");
             self.fault(field, FaultCode::ReservedType, detail);
         }
         Some(event_type)

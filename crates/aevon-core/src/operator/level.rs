@@ -30,6 +30,14 @@ impl Level {
         self.moment = self.moment.add(&other.moment);
     }
 
+    /// The changes that take these back.
+    pub fn reversed(&self) -> Self {
+        Self {
+            height: self.height.times(-1),
+            moment: self.moment.times(-1),
+        }
+    }
+
     /// The same level as if it had come about at `start`, before which none of its changes count.
     pub fn carried_to(&self, start: Timestamp) -> Self {
         Self::changed(self.height.clone(), start)

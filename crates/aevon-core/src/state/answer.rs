@@ -2,13 +2,15 @@
 
 use super::{Granularity, MAX_HELD_BYTES, MAX_VALUES, Plan, Question, Range, TooLarge, Value};
 use crate::filter::Subject;
-use crate::fold::contribution;
+use crate::fold::{Fact, contribution};
 use crate::labels::{Labels, Projection};
 use crate::operator::Partial;
 use crate::rule::Rule;
 use crate::time::{Grain, Timestamp};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::RangeInclusive;
 
 /// One rule's answer in the making.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Answer<'a> {
     checkpoint: i64,
     /// None where the answer comes from the ungrouped series.
     projection: Option<Projection>,
+    /// Minutes whose events come from the log: which of them, by the labels of their series.
+    refined: FxHashMap<Timestamp, Vec<(Labels, RangeInclusive<i64>)>>,
     groups: BTreeMap<Labels, Folds>,
     /// Windows of all groups: never more than [`MAX_VALUES`], what would make one more only sets
     /// `refusal`.
@@ -47,6 +51,7 @@ impl<'a> Answer<'a> {
             plan,
             checkpoint,
             projection: (!grouping.is_none()).then(projection),
+            refined: FxHashMap::default(),
             groups: BTreeMap::new(),
             windows: 0,
             held_bytes: 0,
@@ -63,9 +68,26 @@ impl<'a> Answer<'a> {
     /// Takes a bucket of the plan in: of the ungrouped series, or of a group's where the question
     /// is about groups.
     pub fn add_bucket(&mut self, window_start: Timestamp, labels: &Labels, partial: &Partial) {
+        // Where all of a bucket's events were voided nothing happened, as far as answers go.
+        if partial.is_empty() {
+            return;
+        }
         if let Some(group) = self.group(labels) {
             self.merge(window_start, group, partial);
         }
+    }
+
+    /// Says that no bucket stands for a minute of a series: its events at these places come from the
+    /// log.
+    pub fn refine(&mut self, minute: Timestamp, labels: Labels, places: RangeInclusive<i64>) {
+        let refined = self.refined.entry(minute).or_default();
+        refined.push((labels, places));
+    }
+
+    fn is_refined(&self, labels: &Labels, fact: &Fact<'_>) -> bool {
+        let minute = self.refined.get(&Grain::Minute.floor(fact.occurred_at));
+        let mut series = minute.into_iter().flatten();
+        series.any(|(of, places)| of == labels && places.contains(&fact.position.seq))
     }
 
     /// Takes an event of the log in, where it is not in a bucket of the plan. May be called with
@@ -75,15 +97,20 @@ impl<'a> Answer<'a> {
         if self.rule.source_event != fact.event_type || !self.counts(fact.occurred_at) {
             return;
         }
-        if fact.position.seq <= self.checkpoint && !self.plan.in_edge(fact.occurred_at) {
+        let is_in_no_bucket =
+            fact.position.seq > self.checkpoint || self.plan.in_edge(fact.occurred_at);
+        if !is_in_no_bucket && self.refined.is_empty() {
+            return;
+        }
+        let labels = match self.projection {
+            None => Labels::default(),
+            Some(_) => Labels::of(&self.rule.group_by, fact.data),
+        };
+        if !is_in_no_bucket && !self.is_refined(&labels, fact) {
             return;
         }
         let Some(partial) = contribution(self.rule, subject) else {
             return;
-        };
-        let labels = match self.projection {
-            None => Labels::default(),
-            Some(_) => Labels::of(&self.rule.group_by, fact.data),
         };
         if let Some(group) = self.group(&labels) {
             self.merge(fact.occurred_at, group, &partial);

@@ -1,7 +1,7 @@
 //! What stands against what ought to stand, row by row, column by column.
 
-use super::Rows;
-use crate::fold::Delta;
+use super::{Ought, Rows};
+use crate::amount::Amount;
 use crate::labels::Labels;
 use crate::operator::{Columns, Distinct, Operator};
 use crate::rule::Rule;
@@ -42,6 +42,8 @@ pub struct Stored {
     pub first_seq: i64,
     /// The last one.
     pub last_seq: i64,
+    /// The last void that took one of its events out.
+    pub last_void_seq: Option<i64>,
     /// What the operator keeps.
     pub columns: Columns,
 }
@@ -120,8 +122,8 @@ impl<'r> Comparison<'r> {
         let operator = self.rules[stored.row.rule as usize].operator;
         let difference = match self.rows.remove(&stored.row) {
             None => Some(("row", described(&stored), "none".to_owned())),
-            Some(delta) => {
-                let folded = as_stored(&stored.row, operator, &delta);
+            Some(ought) => {
+                let folded = as_stored(&stored.row, operator, &ought);
                 first_column(&stored, &folded)
             }
         };
@@ -137,12 +139,12 @@ impl<'r> Comparison<'r> {
 
     /// What was found; rows that were not compared are missing.
     pub fn finish(mut self) -> Findings {
-        for (row, delta) in self.rows {
+        for (row, ought) in self.rows {
             let operator = self.rules[row.rule as usize].operator;
             self.found.note(Difference {
                 column: "row",
                 stored: "none".to_owned(),
-                folded: described(&as_stored(&row, operator, &delta)),
+                folded: described(&as_stored(&row, operator, &ought)),
                 row,
             });
         }
@@ -151,7 +153,11 @@ impl<'r> Comparison<'r> {
 }
 
 /// A row as it would stand.
-fn as_stored(row: &Row, operator: Operator, delta: &Delta) -> Stored {
+fn as_stored(row: &Row, operator: Operator, ought: &Ought) -> Stored {
+    let Ought {
+        delta,
+        last_void_seq,
+    } = ought;
     Stored {
         row: row.clone(),
         operator: operator.code(),
@@ -159,12 +165,13 @@ fn as_stored(row: &Row, operator: Operator, delta: &Delta) -> Stored {
         skipped_count: delta.partial.skipped_count,
         first_seq: delta.first_seq,
         last_seq: delta.last_seq,
+        last_void_seq: *last_void_seq,
         columns: delta.partial.kept.to_columns(),
     }
 }
 
 /// Every column of a row, for people.
-fn columns(row: &Stored) -> [(&'static str, String); 10] {
+fn columns(row: &Stored) -> [(&'static str, String); 11] {
     let Columns {
         value,
         latest,
@@ -172,8 +179,14 @@ fn columns(row: &Stored) -> [(&'static str, String); 10] {
         sketch,
     } = &row.columns;
     let shown = |number: Option<String>| number.unwrap_or_else(|| "null".to_owned());
-    let amount =
-        |amount: &Option<crate::amount::Amount>| shown(amount.as_ref().map(ToString::to_string));
+    // What was emptied by voids keeps a nought where what was never filled has nothing.
+    let is_empty = row.event_count == 0;
+    let amount = |amount: &Option<Amount>| {
+        let kept = amount
+            .as_ref()
+            .filter(|amount| !is_empty || **amount != Amount::from(0));
+        shown(kept.map(ToString::to_string))
+    };
     [
         ("operator", row.operator.to_string()),
         ("event_count", row.event_count.to_string()),
@@ -185,6 +198,10 @@ fn columns(row: &Stored) -> [(&'static str, String); 10] {
         ("sketch", shown(sketch.as_deref().map(sketched))),
         ("first_seq", row.first_seq.to_string()),
         ("last_seq", row.last_seq.to_string()),
+        (
+            "last_void_seq",
+            shown(row.last_void_seq.map(|seq| seq.to_string())),
+        ),
     ]
 }
 

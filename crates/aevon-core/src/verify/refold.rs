@@ -1,7 +1,7 @@
 //! The rows that ought to stand, folded from nothing.
 
 use super::Mark;
-use crate::fold::{Delta, Folded, LogEvent, SliceFold};
+use crate::fold::{Delta, LogEvent, SliceFold};
 use crate::labels::Labels;
 use crate::rule::Rule;
 use crate::time::{Grain, Timestamp};
@@ -13,8 +13,17 @@ use std::sync::Arc;
 /// From how many minutes' rows on they are compared, at the next end of an hour.
 pub const FULL_ROWS: usize = 20_000;
 
+/// What ought to stand in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ought {
+    /// The fold of its events.
+    pub delta: Delta,
+    /// The last void that took one of them out.
+    pub last_void_seq: Option<i64>,
+}
+
 /// Rows by what they are.
-pub type Rows = FxHashMap<Row, Delta>;
+pub type Rows = FxHashMap<Row, Ought>;
 
 /// The fold of principals' events, one principal after the other, each in the order in which its
 /// events occurred.
@@ -81,12 +90,15 @@ impl<'r> Refold<'r> {
         (self.at != Some(next) && is_full()).then_some(next)
     }
 
-    /// Takes one event in, for every rule whose buckets hold it.
-    pub fn add(&mut self, event: &LogEvent<'_>) {
+    /// Takes one event in, for every rule whose buckets hold it, or held it until a void took it out.
+    pub fn add(&mut self, event: &LogEvent<'_>, void_seq: Option<i64>) {
         self.at = Some(mark(event));
         let seq = event.fact.position.seq;
         for part in self.parts.iter_mut().filter(|p| seq <= p.checkpoint) {
-            part.fold.add(event);
+            match void_seq.filter(|void_seq| *void_seq <= part.checkpoint) {
+                None => part.fold.add(event),
+                Some(void_seq) => part.fold.add_voided(void_seq, event),
+            }
         }
     }
 
@@ -95,10 +107,14 @@ impl<'r> Refold<'r> {
         let mut rows = Rows::default();
         for part in &mut self.parts {
             let fold = std::mem::replace(&mut part.fold, SliceFold::new(part.rules));
-            let Folded { grains, groups } = fold.finish();
-            let groups: Vec<Arc<Labels>> = groups.into_iter().map(Arc::new).collect();
-            for (grain, deltas) in grains {
+            let folded = fold.finish();
+            let groups: Vec<Arc<Labels>> = folded.groups.into_iter().map(Arc::new).collect();
+            for ((grain, deltas), (_, touched)) in folded.grains.into_iter().zip(folded.touched) {
                 for (key, delta) in deltas {
+                    let ought = Ought {
+                        delta,
+                        last_void_seq: touched.get(&key).map(|touch| touch.void_seq),
+                    };
                     let row = Row {
                         principal_no: key.principal_no,
                         rule: part.first + key.rule,
@@ -108,15 +124,15 @@ impl<'r> Refold<'r> {
                         epoch: key.epoch,
                     };
                     match grain {
-                        Grain::Day => add_day(&mut self.days, self.rules, row, delta),
+                        Grain::Day => add_day(&mut self.days, self.rules, row, ought),
                         _ => {
-                            rows.insert(row, delta);
+                            rows.insert(row, ought);
                         }
                     }
                 }
             }
         }
-        let is_over = |row: &Row, _: &mut Delta| {
+        let is_over = |row: &Row, _: &mut Ought| {
             until.is_none_or(|mark| {
                 row.principal_no != mark.principal_no
                     || row.window_start < Grain::Day.floor(mark.hour)
@@ -135,12 +151,16 @@ fn mark(event: &LogEvent<'_>) -> Mark {
     }
 }
 
-fn add_day(days: &mut Rows, rules: &[Rule], row: Row, delta: Delta) {
+fn add_day(days: &mut Rows, rules: &[Rule], row: Row, ought: Ought) {
     let rule = &rules[row.rule as usize];
     match days.entry(row) {
-        Entry::Occupied(mut entry) => entry.get_mut().merge(rule, &delta),
+        Entry::Occupied(mut entry) => {
+            let stands = entry.get_mut();
+            stands.delta.merge(rule, &ought.delta);
+            stands.last_void_seq = stands.last_void_seq.max(ought.last_void_seq);
+        }
         Entry::Vacant(entry) => {
-            entry.insert(delta);
+            entry.insert(ought);
         }
     }
 }

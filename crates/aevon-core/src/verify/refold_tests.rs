@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::amount::Amount;
-use crate::fold::{Fact, Folded, LogEvent, SliceFold};
+use crate::fold::{Fact, LogEvent, SliceFold};
 use crate::position::Position;
 use crate::rule::Rule;
 use crate::time::{DAY_US, HOUR_US, Timestamp};
@@ -30,6 +30,7 @@ struct Logged {
     seq: i64,
     at: Timestamp,
     data: String,
+    void_seq: Option<i64>,
 }
 
 impl Logged {
@@ -54,13 +55,21 @@ impl Logged {
 }
 
 fn log() -> impl Strategy<Value = Vec<Logged>> {
-    let event = (1..4_i64, -DAY_US..2 * DAY_US, 0..5_u32, 0..3_u32);
+    let voided_after = prop::option::weighted(0.2, 1..60_i64);
+    let event = (
+        1..4_i64,
+        -DAY_US..2 * DAY_US,
+        0..5_u32,
+        0..3_u32,
+        voided_after,
+    );
     prop::collection::vec(event, 0..120).prop_map(|events| {
-        let logged = |(seq, (principal_no, at, n, m))| Logged {
+        let logged = |(seq, (principal_no, at, n, m, voided_after))| Logged {
             principal_no,
             seq,
             at: Timestamp::from_micros(at),
             data: format!("{{\"n\":{n},\"m\":\"m{m}\"}}"),
+            void_seq: Option::map(voided_after, |after: i64| seq + after),
         };
         (1..).zip(events).map(logged).collect()
     })
@@ -71,10 +80,15 @@ fn swept(rules: &[Rule], checkpoints: &[i64], log: &[Logged]) -> Rows {
     let mut rows = Rows::default();
     for (rule, (of_rule, checkpoint)) in rules.iter().zip(checkpoints).enumerate() {
         let mut fold = SliceFold::new(std::slice::from_ref(of_rule));
-        let below = log.iter().filter(|logged| logged.seq <= *checkpoint);
-        below.for_each(|logged| fold.add(&logged.event()));
-        let Folded { grains, groups } = fold.finish();
-        for (grain, deltas) in grains {
+        for logged in log.iter().filter(|logged| logged.seq <= *checkpoint) {
+            match logged.void_seq.filter(|void_seq| void_seq <= checkpoint) {
+                None => fold.add(&logged.event()),
+                Some(void_seq) => fold.add_voided(void_seq, &logged.event()),
+            }
+        }
+        let folded = fold.finish();
+        for ((grain, deltas), (_, touched)) in folded.grains.into_iter().zip(folded.touched) {
+            let groups = &folded.groups;
             rows.extend(deltas.into_iter().map(|(key, delta)| {
                 let row = Row {
                     principal_no: key.principal_no,
@@ -84,7 +98,14 @@ fn swept(rules: &[Rule], checkpoints: &[i64], log: &[Logged]) -> Rows {
                     window_start: key.window_start,
                     epoch: key.epoch,
                 };
-                (row, delta)
+                let last_void_seq = touched.get(&key).map(|touch| touch.void_seq);
+                (
+                    row,
+                    Ought {
+                        delta,
+                        last_void_seq,
+                    },
+                )
             }));
         }
     }
@@ -121,7 +142,7 @@ proptest! {
                 }
             }
             at = Some(next);
-            refold.add(&event);
+            refold.add(&event, logged.void_seq);
         }
         for (row, delta) in refold.take(None) {
             prop_assert!(rows.insert(row, delta).is_none(), "taken out once");
@@ -133,13 +154,20 @@ proptest! {
 fn stored(rules: &[Rule], log: &[Logged]) -> (Rows, Vec<Stored>) {
     let checkpoints = vec![i64::MAX; rules.len()];
     let rows = swept(rules, &checkpoints, log);
-    let stored = |(row, delta): (&Row, &crate::fold::Delta)| Stored {
+    let stored = |(
+        row,
+        Ought {
+            delta,
+            last_void_seq,
+        },
+    ): (&Row, &Ought)| Stored {
         row: row.clone(),
         operator: rules[row.rule as usize].operator.code(),
         event_count: delta.partial.event_count,
         skipped_count: delta.partial.skipped_count,
         first_seq: delta.first_seq,
         last_seq: delta.last_seq,
+        last_void_seq: *last_void_seq,
         columns: delta.partial.kept.to_columns(),
     };
     let mut all: Vec<Stored> = rows.iter().map(stored).collect();
@@ -153,13 +181,14 @@ fn one_event() -> Vec<Logged> {
         seq: 7,
         at: Timestamp::from_micros(HOUR_US),
         data: "{\"n\":3,\"m\":\"m1\"}".to_owned(),
+        void_seq: None,
     }]
 }
 
 #[test]
 fn a_difference_in_any_column_of_any_row_is_named() {
     type Change = fn(&mut Stored);
-    let changes: [(&str, Change); 11] = [
+    let changes: [(&str, Change); 12] = [
         ("operator", |row| row.operator = 9),
         ("event_count", |row| row.event_count += 1),
         ("skipped_count", |row| row.skipped_count += 1),
@@ -174,6 +203,7 @@ fn a_difference_in_any_column_of_any_row_is_named() {
         ("sketch", |row| row.columns.sketch = Some(vec![1, 2, 3])),
         ("first_seq", |row| row.first_seq -= 1),
         ("last_seq", |row| row.last_seq += 1),
+        ("last_void_seq", |row| row.last_void_seq = Some(9)),
         ("row", |row| row.row.epoch += 1),
     ];
     let rules = rules();

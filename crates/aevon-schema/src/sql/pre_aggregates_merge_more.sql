@@ -1,16 +1,16 @@
--- pre_aggregates_merge_more: pre_aggregates_merge for every operator. A sketch comes merged with the
+-- pre_aggregates_merge_more: pre_aggregates_merge for every operator, and for voids. A sketch comes merged with the
 -- one that stands: the lease keeps others away
 INSERT INTO pre_aggregates AS b (partition, grain, series_no, operator, window_start, epoch,
                                  event_count, skipped_count, first_seq, last_seq, value,
-                                 latest_at, latest_seq, moment, sketch)
+                                 latest_at, latest_seq, moment, sketch, last_void_seq)
 SELECT p.partition, $2, u.series_no, u.operator, u.window_start, u.epoch,
        u.event_count, u.skipped_count, u.first_seq, u.last_seq, u.value,
-       u.latest_at, u.latest_seq, u.moment, u.sketch
+       u.latest_at, u.latest_seq, u.moment, u.sketch, u.last_void_seq
 FROM partitions p
-CROSS JOIN unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+CROSS JOIN unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
      AS u (series_no, operator, window_start, epoch,
            event_count, skipped_count, first_seq, last_seq, value,
-           latest_at, latest_seq, moment, sketch)
+           latest_at, latest_seq, moment, sketch, last_void_seq)
 WHERE p.partition = $1
 ON CONFLICT (series_no, grain, window_start, epoch, partition) DO UPDATE SET
     event_count = b.event_count + excluded.event_count,
@@ -32,4 +32,5 @@ ON CONFLICT (series_no, grain, window_start, epoch, partition) DO UPDATE SET
         ELSE excluded.latest_seq END,
     latest_at = greatest(b.latest_at, excluded.latest_at),
     moment = coalesce(b.moment + excluded.moment, b.moment, excluded.moment),
-    sketch = coalesce(excluded.sketch, b.sketch)
+    sketch = coalesce(excluded.sketch, b.sketch),
+    last_void_seq = greatest(b.last_void_seq, excluded.last_void_seq)

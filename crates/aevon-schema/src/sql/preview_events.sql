@@ -9,6 +9,10 @@ JOIN LATERAL (
       AND n.type = $4
       AND n.occurred_at >= $5
       AND n.occurred_at < $6
+      AND NOT EXISTS (
+        SELECT FROM voids w
+        WHERE w.principal_no = n.principal_no AND w.target_seq = n.seq AND w.partition = $1
+      )
     ORDER BY n.principal_no, n.seq
 ) e ON true
 WHERE q.tenant_id = $2

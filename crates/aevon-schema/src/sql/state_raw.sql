@@ -1,7 +1,9 @@
 -- state_raw: the events of a principal that no bucket of a plan holds: the tail behind the
 -- checkpoint that is furthest behind, and parts of minutes, found through the spans of their
 -- buckets. The ungrouped series is kept beside groups, so its spans cover theirs. Rules that look
--- back also see what lies before the range
+-- back also see what lies before the range. What is voided does not stand; most principals have no
+-- voids, and then no event is looked up. The comparison of rows and the order keep the planner from
+-- reading every void of the principal for each event
 WITH chosen AS MATERIALIZED (
     SELECT r.rule_no, r.generation, r.definition ->> 'source_event' AS source_event,
            r.definition ->> 'operator' = 'weighted_sum' AS looks_back,
@@ -17,7 +19,10 @@ WITH chosen AS MATERIALIZED (
           ON v.name = u.name AND v.version = u.version
     )
 ), mark AS MATERIALIZED (
-    SELECT q.principal_no, m.seq, m.types, m.types_before, m.is_filtered
+    SELECT q.principal_no, m.seq, m.types, m.types_before, m.is_filtered,
+           EXISTS (
+               SELECT FROM voids w WHERE w.principal_no = q.principal_no AND w.partition = $1 OFFSET 0
+           ) AS has_voids
     FROM principals q
     CROSS JOIN (
         SELECT min(checkpoint) AS seq, array_agg(DISTINCT source_event) AS types,
@@ -64,6 +69,15 @@ CROSS JOIN LATERAL (
       AND (t.occurred_at >= $12 OR t.type = ANY (mt.types_before))
       AND t.occurred_at < $13
       AND t.type = ANY (mt.types)
+      AND (NOT mt.has_voids OR (
+        SELECT w.void_seq
+        FROM voids w
+        WHERE w.principal_no = t.principal_no
+          AND (w.target_seq, w.partition) >= ROW (t.seq, $1)
+          AND (w.target_seq, w.partition) <= ROW (t.seq, $1)
+        ORDER BY w.target_seq
+        LIMIT 1
+      ) IS NULL)
     ORDER BY t.principal_no, t.seq
 ) e
 UNION ALL
@@ -81,5 +95,14 @@ CROSS JOIN LATERAL (
       AND g.occurred_at >= p.edge_from
       AND g.occurred_at < p.edge_to
       AND g.type = ANY (me.types)
+      AND (NOT me.has_voids OR (
+        SELECT w.void_seq
+        FROM voids w
+        WHERE w.principal_no = g.principal_no
+          AND (w.target_seq, w.partition) >= ROW (g.seq, $1)
+          AND (w.target_seq, w.partition) <= ROW (g.seq, $1)
+        ORDER BY w.target_seq
+        LIMIT 1
+      ) IS NULL)
     ORDER BY g.principal_no, g.seq
 ) e

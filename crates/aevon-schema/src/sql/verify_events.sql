@@ -2,8 +2,10 @@
 -- they occurred. Postgres sorts them, on disk where they are many
 DECLARE verify_events NO SCROLL CURSOR FOR
 SELECT e.seq, e.principal_no, e.occurred_at, e.ingested_at, e.type, e.schema_version, e.data,
-       CASE WHEN $5 THEN e.metadata END
+       CASE WHEN $5 THEN e.metadata END, v.void_seq
 FROM events e
+LEFT JOIN voids v
+       ON v.principal_no = e.principal_no AND v.target_seq = e.seq AND v.partition = $1
 WHERE e.principal_no = ANY ($2)
   AND e.seq <= $3
   AND e.type = ANY ($4)

@@ -88,6 +88,7 @@ type EventRow = (
     i32,
     JsonString,
     Option<JsonString>,
+    Option<i64>,
 );
 type EventColumns = (
     BigInt,
@@ -98,6 +99,7 @@ type EventColumns = (
     Integer,
     Jsonb,
     Nullable<Jsonb>,
+    Nullable<BigInt>,
 );
 type BucketRow = (
     i64,
@@ -109,13 +111,13 @@ type BucketRow = (
     i16,
     i64,
     i64,
-    i64,
-    i64,
+    Vec<i64>,
     Option<BigDecimal>,
     Option<PgTimestamp>,
     Option<i64>,
     Option<BigDecimal>,
     Option<Vec<u8>>,
+    Option<i64>,
 );
 type BucketColumns = (
     BigInt,
@@ -127,13 +129,13 @@ type BucketColumns = (
     SmallInt,
     BigInt,
     BigInt,
-    BigInt,
-    BigInt,
+    Array<BigInt>,
     Nullable<Numeric>,
     Nullable<Timestamptz>,
     Nullable<BigInt>,
     Nullable<Numeric>,
     Nullable<Binary>,
+    Nullable<BigInt>,
 );
 
 impl Rules {
@@ -201,7 +203,7 @@ impl Batch<'_> {
                     findings.add(self.compare(&mut refold, from, Some(due)).await?);
                     from = Some(due);
                 }
-                refold.add(&event);
+                refold.add(&event, row.8);
             }
             events += rows.len() as u64;
             if rows.is_empty() {
@@ -232,7 +234,8 @@ impl Batch<'_> {
     }
 
     fn event<'r>(&'r self, row: &'r EventRow) -> LogEvent<'r> {
-        let (seq, principal_no, at, ingested_at, event_type, schema_version, data, metadata) = row;
+        let (seq, principal_no, at, ingested_at, event_type, schema_version, data, metadata, _) =
+            row;
         let principal_id = match self.principal(*principal_no) {
             Some(principal) => principal.principal_id.as_str(),
             None => "",
@@ -294,7 +297,11 @@ impl Batch<'_> {
 
     fn stored(&self, row: BucketRow) -> Result<Stored, StoreError> {
         let (principal_no, rule_no, labels, grain, window_start, epoch, operator, ..) = row;
-        let (event_count, skipped_count, first_seq, last_seq) = (row.7, row.8, row.9, row.10);
+        let (event_count, skipped_count, span) = (row.7, row.8, row.9.as_slice());
+        let [first_seq, last_seq] = *span else {
+            let what = format!("a bucket has {} ends (rule_no {rule_no})", span.len());
+            return Err(StoreError::Corrupt(what));
+        };
         let at = self.rules.rule_nos.iter().position(|no| *no == rule_no);
         let rule = at.map(|at| (at as u32, &self.rules.rules[at].group_by));
         let row_of = || {
@@ -323,11 +330,12 @@ impl Batch<'_> {
             skipped_count,
             first_seq,
             last_seq,
+            last_void_seq: row.15,
             columns: Columns {
-                value: row.11.map(Amount::from_big),
-                latest: row.12.map(from_pg).zip(row.13),
-                moment: row.14.map(Amount::from_big),
-                sketch: row.15,
+                value: row.10.map(Amount::from_big),
+                latest: row.11.map(from_pg).zip(row.12),
+                moment: row.13.map(Amount::from_big),
+                sketch: row.14,
             },
         })
     }

@@ -209,6 +209,9 @@ async fn a_retired_version_keeps_its_buckets_as_long_as_it_is_told_and_answers_w
             pinned: vec![("b_sum".to_owned(), 1)],
         },
         question: Question::default(),
+        at: None,
+        min_seq: 0,
+        wait: Duration::ZERO,
     };
     let read = async || {
         state::read(&world.database, world.partitions, &query, BUDGET)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod append;
+mod dice;
 mod fault;
 mod fold;
 mod generations;
@@ -14,4 +15,6 @@ mod rules;
 mod state;
 mod support;
 mod sweep;
+mod time_travel;
 mod verify;
+mod voids;

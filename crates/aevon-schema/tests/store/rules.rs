@@ -67,15 +67,12 @@ async fn the_old_version_answers_until_the_new_one_has_caught_up() {
     world
         .store(&[event("p0", "late", at("2026-01-01T00:00:30Z"), "1024")])
         .await;
-    let mut query = StateQuery {
-        tenant_id: "acme".to_owned(),
-        principal_id: "p0".to_owned(),
-        selection: Selection {
-            names: Vec::new(),
-            pinned: vec![("b_sum".to_owned(), 1)],
-        },
-        question: aevon_core::state::Question::default(),
+    let selection = Selection {
+        names: Vec::new(),
+        pinned: vec![("b_sum".to_owned(), 1)],
     };
+    let question = aevon_core::state::Question::default();
+    let mut query = StateQuery::newest("acme", "p0", selection, question);
     let budget = crate::support::BUDGET;
     let read = aevon_schema::state::read(&world.database, world.partitions, &query, budget)
         .await

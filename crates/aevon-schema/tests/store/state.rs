@@ -154,15 +154,11 @@ async fn a_warm_read_is_one_round_trip_of_one_snapshot() {
     world.sweep(10).await;
     let (proxy, url) = Proxy::in_front_of(world.db.url()).await;
     let database = open(&url);
-    let query = StateQuery {
-        tenant_id: "acme".to_owned(),
-        principal_id: "p".to_owned(),
-        selection: Selection::default(),
-        question: Question {
-            range: range("2026-01-01T00:00:10Z", "2026-01-03T00:00:10Z"),
-            ..Question::default()
-        },
+    let question = Question {
+        range: range("2026-01-01T00:00:10Z", "2026-01-03T00:00:10Z"),
+        ..Question::default()
     };
+    let query = StateQuery::newest("acme", "p", Selection::default(), question);
     read(&database, world.partitions, &query, BUDGET)
         .await
         .unwrap();

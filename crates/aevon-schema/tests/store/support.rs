@@ -1,7 +1,7 @@
 //! What the tests of the store share: a world with a database, rules and events.
 
 use aevon_core::append::Verdict;
-use aevon_core::event::NewEvent;
+use aevon_core::event::{NewEvent, VOID_TYPE};
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
 use aevon_core::state::{Granularity, Question, Range};
@@ -103,12 +103,7 @@ impl World {
         principal: &str,
         question: Question,
     ) -> Result<State, StateError> {
-        let query = StateQuery {
-            tenant_id: "acme".to_owned(),
-            principal_id: principal.to_owned(),
-            selection: Selection::default(),
-            question,
-        };
+        let query = StateQuery::newest("acme", principal, Selection::default(), question);
         state::read(&self.database, self.partitions, &query, BUDGET).await
     }
 
@@ -163,6 +158,14 @@ pub(crate) fn event(principal: &str, id: &str, occurred_at: Timestamp, n: &str) 
     }
 }
 
+/// A void of an event, in the same shape.
+pub(crate) fn void(principal: &str, id: &str, target: &str) -> NewEvent {
+    let mut void = event(principal, id, at("2026-01-01T00:00:00Z"), "0");
+    void.event_type = VOID_TYPE.to_owned();
+    void.data = serde_json::json!({"event_id": target, "reason": "a test"}).to_string();
+    void
+}
+
 pub(crate) fn position(verdict: &Verdict) -> Position {
     match verdict {
         Verdict::Accepted { position, .. } => *position,
@@ -179,6 +182,7 @@ pub(crate) const MAX: &str = "name: d_max\nsource_event: t\noperator: max\nfield
 pub(crate) fn events_of(log: &[NewEvent], principal: &str) -> Vec<OracleEvent> {
     let event = |(seq, event): (i64, &NewEvent)| OracleEvent {
         seq,
+        id: event.event_id.clone(),
         occurred_at: event.occurred_at,
         event_type: event.event_type.clone(),
         data: event.data.clone(),

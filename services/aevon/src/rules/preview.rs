@@ -128,6 +128,9 @@ fn query(args: PreviewArgs) -> anyhow::Result<StateQuery> {
             granularity: args.granularity,
             grouping,
         },
+        at: None,
+        min_seq: 0,
+        wait: Duration::ZERO,
     })
 }
 

@@ -5,13 +5,13 @@ use aevon_testkit::{TestDatabase, eventually};
 use serde_json::{Value, json};
 use std::time::Instant;
 
-struct System {
-    db: TestDatabase,
-    ingest: Service,
-    projection: Service,
+pub(crate) struct System {
+    pub(crate) db: TestDatabase,
+    pub(crate) ingest: Service,
+    pub(crate) projection: Service,
 }
 
-async fn start() -> System {
+pub(crate) async fn start() -> System {
     let db = TestDatabase::create().await;
     apply(&db, &[SUM]);
     let ingest = Service::start("ingest-svc", db.url(), &[]).await;
@@ -24,7 +24,7 @@ async fn start() -> System {
 }
 
 /// An aggregator that sweeps without a pause.
-async fn aggregate(db: &TestDatabase) -> Service {
+pub(crate) async fn aggregate(db: &TestDatabase) -> Service {
     let folder = rules(&[SUM]);
     let settings = [
         (
@@ -37,7 +37,7 @@ async fn aggregate(db: &TestDatabase) -> Service {
 }
 
 /// Waits until the buckets hold the whole log.
-async fn swept(projection: &Service) {
+pub(crate) async fn swept(projection: &Service) {
     eventually(DEADLINE, "everything is swept", async || {
         let rules = projection.get("/v1/rules").await.body;
         rules["rules"][0]["lag_events"] == 0 && rules["rules"][0]["status"] == "active"

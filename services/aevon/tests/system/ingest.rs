@@ -192,10 +192,12 @@ async fn bad_bodies_are_problems_that_list_every_fault() {
         .send(Method::POST, "/v1/events", &[], event("p", "ok", "{}"))
         .await;
     assert_eq!(untyped.status, 200);
-    let atomic = ingest
-        .send(Method::POST, "/v1/events?atomic=true", &[], "[]")
-        .await;
-    assert_eq!((atomic.status, code(&atomic)), (400, "invalid-parameter"));
+    for query in ["atomic=yes", "atomic", "dry_run=true"] {
+        let path = format!("/v1/events?{query}");
+        let refused = ingest.send(Method::POST, &path, &[], "[]").await;
+        let found = (refused.status, code(&refused));
+        assert_eq!(found, (400, "invalid-parameter"), "{query}");
+    }
     let get = ingest.get("/v1/events").await;
     assert_eq!((get.status, code(&get)), (405, "method-not-allowed"));
     let nowhere = ingest.get("/v1/nowhere").await;

@@ -16,5 +16,6 @@ mod rules;
 mod schemas;
 mod support;
 mod telemetry;
+mod time_travel;
 mod trouble;
 mod verify;

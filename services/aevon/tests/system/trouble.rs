@@ -247,20 +247,20 @@ async fn a_role_without_its_rights_is_not_ready_until_it_has_them() {
             "ingest-svc",
             "GRANT SELECT, UPDATE ON partitions TO r; GRANT SELECT, INSERT ON principals TO r; \
              GRANT USAGE ON SEQUENCE principal_numbers TO r; GRANT SELECT ON events, api_keys TO r; \
-             GRANT SELECT, INSERT, DELETE ON rejected_events TO r",
+             GRANT SELECT, INSERT, DELETE ON rejected_events TO r; GRANT SELECT, INSERT ON voids TO r",
             "GRANT INSERT ON events TO r",
             "lacks INSERT on events",
         ),
         (
             "projection-svc",
-            "GRANT SELECT ON partitions, principals, rules, answering_rules, series, \
+            "GRANT SELECT ON partitions, principals, voids, rules, answering_rules, series, \
              pre_aggregates, sweep_checkpoints, api_keys TO r",
             "GRANT SELECT ON events TO r",
             "lacks SELECT on events",
         ),
         (
             "aggregator-svc",
-            "GRANT SELECT ON partitions, principals, events, swept_generations TO r; \
+            "GRANT SELECT ON partitions, principals, events, voids, swept_generations TO r; \
              GRANT SELECT, INSERT, UPDATE ON rules TO r; GRANT SELECT, INSERT, DELETE ON series TO r; \
              GRANT SELECT, INSERT, UPDATE, DELETE ON sweep_checkpoints, discards TO r; \
              GRANT USAGE ON SEQUENCE series_numbers TO r; GRANT SELECT, UPDATE ON sweep_leases TO r; \

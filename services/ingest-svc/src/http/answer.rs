@@ -40,7 +40,9 @@ pub(crate) enum Outcome {
     Accepted(Position, Timestamp),
     /// Stored before.
     Duplicate(Position, Timestamp),
-    /// Not stored.
+    /// Not stored because another event of its body was not, which is atomic.
+    Withheld,
+    /// Not stored for what it is.
     Rejected(Box<Rejection>),
 }
 
@@ -112,6 +114,7 @@ impl Item {
                 rejected(Code::EventConflict, fields.into_iter().map(fault).collect())
             }
             Verdict::Refused(faults) => rejected(whole_code(&faults), faults),
+            Verdict::Withheld => Outcome::Withheld,
         };
         Self {
             id: Some(id),
@@ -135,11 +138,19 @@ impl Item {
         }
     }
 
-    /// Its id and why it was not stored, if it was not.
+    /// The item of an event whose body is atomic and holds one that could not be read.
+    pub(crate) fn withheld(id: String) -> Self {
+        Self {
+            id: Some(id),
+            outcome: Outcome::Withheld,
+        }
+    }
+
+    /// Its id and why it was not stored for what it is, if it was not.
     pub(crate) fn rejection(&mut self) -> (Option<&str>, Option<&mut Rejection>) {
         let rejection = match &mut self.outcome {
             Outcome::Rejected(rejection) => Some(&mut **rejection),
-            Outcome::Accepted(..) | Outcome::Duplicate(..) => None,
+            Outcome::Accepted(..) | Outcome::Duplicate(..) | Outcome::Withheld => None,
         };
         (self.id.as_deref(), rejection)
     }
@@ -178,6 +189,8 @@ fn public_code(code: FaultCode) -> Code {
         FaultCode::EventTooLarge => Code::EventTooLarge,
         FaultCode::UnknownSchema => Code::UnknownSchema,
         FaultCode::SchemaMismatch => Code::SchemaMismatch,
+        FaultCode::UnknownVoidTarget => Code::UnknownVoidTarget,
+        FaultCode::AlreadyVoided => Code::AlreadyVoided,
         FaultCode::Forbidden => Code::Forbidden,
     }
 }
@@ -208,6 +221,8 @@ pub(crate) fn one(Item { id, outcome }: Item) -> Result<HttpResponse, Problem> {
         Outcome::Rejected(rejection) => {
             return Err(of_one(id.as_deref(), &rejection.faults, rejection.code));
         }
+        // It is the whole body.
+        Outcome::Withheld => return Err(all_rejected(&[])),
     };
     let version = Version::from(position);
     let header = version.to_string();
@@ -273,8 +288,11 @@ pub(super) enum Accepted<'a> {
     Many(Many<'a>),
 }
 
-/// The answer to an array.
-pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
+/// The answer to an array, or to one that is stored whole or not at all.
+pub(crate) fn many(outcomes: &[Item], is_atomic: bool) -> Result<HttpResponse, Problem> {
+    if is_atomic && outcomes.iter().any(Item::is_rejected) {
+        return Err(all_rejected(outcomes));
+    }
     let mut body = Many {
         accepted: 0,
         duplicate: 0,
@@ -303,6 +321,7 @@ pub(crate) fn many(outcomes: &[Item]) -> Result<HttpResponse, Problem> {
                     error: None,
                 });
             }
+            Outcome::Withheld => body.rejected += 1,
             Outcome::Rejected(rejection) => {
                 let Rejection { faults, code, .. } = &**rejection;
                 body.rejected += 1;
@@ -361,7 +380,7 @@ pub(crate) fn nothing_but_stored(mut outcomes: Vec<Item>) -> Result<HttpResponse
     Err(Problem::new(Code::InvalidEvent, detail).with_errors(all_faults(&outcomes).1))
 }
 
-/// Every item was refused: a problem that lists every fault of every item.
+/// Every item was refused, or one of a body that is stored whole or not at all: a problem that lists every fault of every item.
 fn all_rejected(outcomes: &[Item]) -> Problem {
     let (codes, errors) = all_faults(outcomes);
     match (codes.as_slice(), errors.as_slice()) {

@@ -14,7 +14,8 @@ use aevon_service::problem::Problem;
 ///
 /// An acknowledgement means committed and synced. The same event again is a duplicate, which is
 /// success; other content under the same id is a conflict. Of an array or of lines what is good is
-/// stored, and what is not is named. `content-encoding` may be `gzip` or `zstd`; media types count
+/// stored, and what is not is named; with `atomic` all or nothing is. An event of type `aevon.void`
+/// takes an earlier one of its principal out of every answer, from its own position on. `content-encoding` may be `gzip` or `zstd`; media types count
 /// without their parameters, and none is `application/json`.
 ///
 /// A CloudEvent in binary mode has its attributes in `ce-` headers, and its data for a body:
@@ -31,6 +32,8 @@ use aevon_service::problem::Problem;
     tag = "ingest",
     security(("key" = [])),
     params(
+        ("atomic" = Option<bool>, Query,
+         description = "Store all events of the body, which are one principal's, or none."),
         ("content-encoding" = Option<String>, Header, description = "`gzip`, `zstd` or `identity`.",
          pattern = "^(gzip|zstd|identity)$"),
         ("ce-specversion" = Option<String>, Header, description = "Binary mode: `1.0`.",
@@ -64,7 +67,16 @@ use aevon_service::problem::Problem;
                  "type": "api.request", "occurred_at": "2026-02-11T10:31:01Z", "data": {}}
             ]))),
             ("binary" = (summary = "A CloudEvent in binary mode, with the ce- headers",
-                value = json!({"tokens": 7, "model": "m1"})))
+                value = json!({"tokens": 7, "model": "m1"}))),
+            ("void" = (summary = "A correction: a void and what should have been sent, with \
+                                       `?atomic=true`", value = json!([
+                {"tenant_id": "acme", "principal_id": "user_123", "id": "void-001",
+                 "type": "aevon.void", "occurred_at": "2026-02-12T09:00:00Z",
+                 "data": {"event_id": "evt-001", "source": "gateway", "reason": "counted twice"}},
+                {"tenant_id": "acme", "principal_id": "user_123", "id": "evt-001-amended",
+                 "type": "model.call", "occurred_at": "2026-02-11T10:30:00Z",
+                 "data": {"tokens": 61, "model": "m1"}}
+            ])))
         )),
         (String = "application/x-ndjson", example = json!(concat!(
             r#"{"tenant_id":"acme","principal_id":"user_123","id":"evt-003","type":"model.call","#,
@@ -120,8 +132,9 @@ pub(crate) async fn post(
 ) -> Result<HttpResponse, Problem> {
     match take(&ingest, &request, payload, Dialect::Aevon).await? {
         Taken::One(item) => answer::one(*item),
-        Taken::Many(items, share) => {
-            let answer = answer::many(&items).unwrap_or_else(|problem| problem.error_response());
+        Taken::Many(items, share, is_atomic) => {
+            let answer = answer::many(&items, is_atomic);
+            let answer = answer.unwrap_or_else(|problem| problem.error_response());
             Ok(hold(answer, share))
         }
     }

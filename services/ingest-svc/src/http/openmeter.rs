@@ -49,7 +49,7 @@ pub(crate) async fn post(
 ) -> Result<HttpResponse, Problem> {
     match take(&ingest, &request, payload, Dialect::OpenMeter).await? {
         Taken::One(item) => answer::nothing_but_stored(vec![*item]),
-        Taken::Many(items, share) => {
+        Taken::Many(items, share, _) => {
             let answer = answer::nothing_but_stored(items);
             let answer = answer.unwrap_or_else(|problem| problem.error_response());
             Ok(hold(answer, share))

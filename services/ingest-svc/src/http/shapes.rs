@@ -166,6 +166,8 @@ impl IntoResponses for EventProblems {
             Code::ReservedType,
             Code::UnknownSchema,
             Code::SchemaMismatch,
+            Code::UnknownVoidTarget,
+            Code::AlreadyVoided,
             Code::InvalidEvent,
             Code::AllRejected,
             Code::RateLimited,

@@ -11,12 +11,12 @@ use crate::{Ingest, now};
 use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Payload;
-use aevon_core::event::Receipt;
+use aevon_core::event::{NewEvent, Receipt};
 use aevon_core::schema::SchemaCheck;
 use aevon_service::auth::Scope;
 use aevon_service::http::request_id;
 use aevon_service::problem::{Code, Problem};
-use aevon_service::request::Parameters;
+use aevon_service::request::{Parameters, invalid};
 use std::cell::Cell;
 
 /// Bytes of a body that is received only to be kept.
@@ -28,8 +28,9 @@ const LISTED_BYTES: usize = 150;
 pub(super) enum Taken {
     /// It was one event.
     One(Box<Item>),
-    /// It was a list, of any length; the share is what the answer takes of the bound for answers.
-    Many(Vec<Item>, Share),
+    /// It was a list, of any length; the share is what the answer takes of the bound for answers. True
+    /// where it is stored whole or not at all.
+    Many(Vec<Item>, Share, bool),
 }
 
 /// Takes a body's events.
@@ -60,10 +61,11 @@ pub(super) async fn take(
         keeper.keep_whole(problem, &keeping, &circumstances);
     };
     let received = receive(ingest, request, payload, dialect, &circumstances, &keeping);
-    let body = received.await.inspect_err(&refused)?;
+    let (body, is_atomic) = received.await.inspect_err(&refused)?;
     match body {
         Body::One(event) => {
-            let mut items = store(ingest, vec![*event]).await.inspect_err(&refused)?;
+            let stored = store(ingest, vec![*event], false).await;
+            let mut items = stored.inspect_err(&refused)?;
             keeper.keep_items(&mut items, true, &keeping, &circumstances);
             let item = items.pop().ok_or_else(answer::not_ready)?;
             Ok(Taken::One(Box::new(item)))
@@ -75,9 +77,10 @@ pub(super) async fn take(
                 ingest.metrics.unstored(&Unstored::Full);
                 return Err(answer::unstored(&Unstored::Full));
             }
-            let mut items = store(ingest, events).await.inspect_err(&refused)?;
+            let stored = store(ingest, events, is_atomic).await;
+            let mut items = stored.inspect_err(&refused)?;
             keeper.keep_items(&mut items, false, &keeping, &circumstances);
-            Ok(Taken::Many(items, share))
+            Ok(Taken::Many(items, share, is_atomic))
         }
     }
 }
@@ -104,7 +107,7 @@ fn answer_bytes(events: &[Read]) -> usize {
     events.iter().map(of_event).sum()
 }
 
-/// Receives and reads the body.
+/// Receives and reads the body; true where it is stored whole or not at all.
 async fn receive(
     ingest: &Ingest,
     request: &HttpRequest,
@@ -112,11 +115,11 @@ async fn receive(
     dialect: Dialect,
     circumstances: &Circumstances<'_>,
     keeping: &Keeping,
-) -> Result<Body, Problem> {
+) -> Result<(Body, bool), Problem> {
     let room = ingest.arriving.nothing(flow(circumstances.tenant));
     let length = body::length(request);
     keeping.length(length);
-    let (format, coding) = match announced(request, dialect) {
+    let (format, coding, is_atomic) = match announced(request, dialect) {
         Ok(announced) => announced,
         Err(problem) => {
             // Whoever looks for the fault wants to see what was sent.
@@ -142,19 +145,42 @@ async fn receive(
         turns: request.app_data().ok_or_else(no_turns)?,
         faults_left: Cell::new(answer::MAX_LISTED_FAULTS),
     };
-    body::read(format, coding, payload, room, &reading).await
+    let body = body::read(format, coding, payload, room, &reading).await?;
+    Ok((body, is_atomic))
 }
 
-/// What a request says that its body is.
-fn announced(request: &HttpRequest, dialect: Dialect) -> Result<(Format, Coding), Problem> {
-    let announced = (Format::of(request, dialect)?, Coding::of(request)?);
-    // No parameter is known here; one that promises something is not passed over in silence.
-    Parameters::of(request)?.finish()?;
-    Ok(announced)
+/// What a request says that its body is, and whether it is stored whole or not at all.
+fn announced(request: &HttpRequest, dialect: Dialect) -> Result<(Format, Coding, bool), Problem> {
+    let (format, coding) = (Format::of(request, dialect)?, Coding::of(request)?);
+    let mut parameters = Parameters::of(request)?;
+    let is_atomic = match dialect {
+        Dialect::Aevon => match parameters.one("atomic")?.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                let reason = format!("{other:?} is neither true nor false");
+                return Err(invalid("atomic", reason));
+            }
+        },
+        Dialect::OpenMeter => false,
+    };
+    // A parameter that promises something is not passed over in silence.
+    parameters.finish()?;
+    Ok((format, coding, is_atomic))
 }
 
 /// Stores the events that could be read; an item for each that was sent, in order.
-async fn store(ingest: &Ingest, events: Vec<Read>) -> Result<Vec<Item>, Problem> {
+async fn store(ingest: &Ingest, events: Vec<Read>, is_atomic: bool) -> Result<Vec<Item>, Problem> {
+    if is_atomic {
+        check_one_principal(&events)?;
+        if events.iter().any(Result::is_err) {
+            let items = events.into_iter().map(|event| match event {
+                Ok(event) => Item::withheld(event.id().to_owned()),
+                Err(refused) => Item::refused(refused),
+            });
+            return Ok(counted(ingest, items));
+        }
+    }
     let mut items: Vec<Option<Item>> = Vec::with_capacity(events.len());
     let (mut readable, mut ids) = (Vec::with_capacity(events.len()), Vec::new());
     for event in events {
@@ -172,7 +198,7 @@ async fn store(ingest: &Ingest, events: Vec<Read>) -> Result<Vec<Item>, Problem>
     } else {
         ingest.rates.check(&readable)?;
         let queue = ingest.queue.get().ok_or_else(answer::not_ready)?;
-        let stored = queue.store(readable).await;
+        let stored = queue.store(readable, is_atomic).await;
         stored
             .inspect_err(|error| ingest.metrics.unstored(error))
             .map_err(|error| answer::unstored(&error))?
@@ -184,7 +210,29 @@ async fn store(ingest: &Ingest, events: Vec<Read>) -> Result<Vec<Item>, Problem>
     let items = items
         .into_iter()
         .filter_map(|item| item.or_else(|| decided.next()));
-    Ok(items
+    Ok(counted(ingest, items))
+}
+
+fn counted(ingest: &Ingest, items: impl Iterator<Item = Item>) -> Vec<Item> {
+    items
         .inspect(|item| ingest.metrics.decided(&item.outcome))
-        .collect())
+        .collect()
+}
+
+/// What is stored whole or not at all has one place: that of its principal.
+fn check_one_principal(events: &[Read]) -> Result<(), Problem> {
+    let mut read = events.iter().flatten();
+    let Some(first) = read.next() else {
+        return Ok(());
+    };
+    let is_other = |event: &NewEvent| {
+        event.tenant_id != first.tenant_id || event.principal_id != first.principal_id
+    };
+    match read.any(is_other) {
+        true => Err(invalid(
+            "atomic",
+            "the events are of more than one principal",
+        )),
+        false => Ok(()),
+    }
 }

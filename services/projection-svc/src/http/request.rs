@@ -80,12 +80,12 @@ pub(crate) fn wait(parameters: &mut Parameters, most: Duration) -> Result<Durati
         return Ok(Duration::ZERO);
     };
     let wait: HumanDuration = text.parse().map_err(|reason| invalid("wait", reason))?;
-    match wait.get() <= most {
-        true => Ok(wait.get()),
-        false => Err(invalid(
+    match wait.get() > most {
+        true => Err(invalid(
             "wait",
-            format!("{wait} is longer than {}", HumanDuration(most)),
+            format!("is at most {}", HumanDuration(most)),
         )),
+        false => Ok(wait.get()),
     }
 }
 

@@ -1,10 +1,13 @@
 //! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
 
+mod moment;
+
 use super::request::{Parameters, identifier, invalid, path_identifier, range};
 use super::{authorized_tenant, not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use aevon_core::identity::partition_of;
 use aevon_core::json::Path;
 use aevon_core::labels::Grouping;
 use aevon_core::operator::Operator;
@@ -15,6 +18,8 @@ use aevon_schema::state::{self, RuleState, Selection, State, StateError, StateQu
 use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
+use moment::Moment;
+pub(crate) use moment::MomentParameters;
 use serde::{Serialize, Serializer};
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -29,8 +34,12 @@ impl IntoResponses for Problems {
             Code::RangeReversed,
             Code::TooManyWindows,
             Code::TooManyGroups,
+            Code::VersionOfAnotherPartition,
+            Code::AsOfInFuture,
             Code::UnknownRule,
+            Code::UnknownVersion,
             Code::QueryBudgetExceeded,
+            Code::VersionNotVisible,
         ])
     }
 }
@@ -70,6 +79,7 @@ impl IntoResponses for Problems {
          description = "`filter[dim]=label` keeps the groups with this label; repeatable. \
                         `filter[dim]` without `=` is the group without a value.",
          example = json!({"model": "m1"})),
+        MomentParameters,
     ),
     responses(
         (status = 200, description = "The state", body = Answer,
@@ -139,6 +149,7 @@ pub(crate) async fn get(
          description = "`filter[dim]=label` keeps the groups with this label; repeatable. \
                         `filter[dim]` without `=` is the group without a value.",
          example = json!({"model": "m1"})),
+        MomentParameters,
     ),
     responses(
         (status = 200, description = "The state", body = Answer,
@@ -179,7 +190,13 @@ async fn answer(
     principal_id: String,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
+    let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
+    let partition = partition_of(&tenant_id, &principal_id, partitions);
+    let moment = Moment::take(&mut parameters, partition, projection.latest())?;
     let query = StateQuery {
+        at: moment.at,
+        min_seq: moment.min_seq,
+        wait: moment.wait,
         tenant_id,
         principal_id,
         selection: selection(&parameters.all("rule"))?,
@@ -190,7 +207,6 @@ async fn answer(
         },
     };
     parameters.finish()?;
-    let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
     let span = tracing::debug_span!(target: telemetry::WORK, "read", buckets = Empty, raw = Empty);
     let read = state::read(&projection.database, partitions, &query, projection.budget);
     let read = read.instrument(span.clone()).await;
@@ -278,6 +294,11 @@ fn problem(error: &StateError) -> Problem {
     match error {
         StateError::Store(error) => store_problem(error),
         StateError::UnknownRule(_) => Problem::new(Code::UnknownRule, detail),
+        StateError::UnknownVersion { .. } => Problem::new(Code::UnknownVersion, detail),
+        StateError::NotVisible { .. } => {
+            let detail = format!("{detail}; ask again, or wait longer for it with `wait`");
+            Problem::new(Code::VersionNotVisible, detail)
+        }
         StateError::UnknownDimension { .. } => Problem::new(Code::InvalidParameter, detail),
         StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
         StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
@@ -301,7 +322,8 @@ pub(super) struct Answer<'a> {
     end: Option<Timestamp>,
     granularity: &'static str,
     timezone: &'static str,
-    /// The head of the principal's partition in the snapshot that answered.
+    /// Where in the principal's partition the answer stands: at the head of the snapshot that
+    /// answered, or where it was asked for. As a parameter it gives the same answer, for ever.
     #[schema(value_type = String)]
     version: Version,
     /// When that event was ingested.

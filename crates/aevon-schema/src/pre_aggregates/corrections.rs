@@ -1,0 +1,143 @@
+//! What voids do to buckets that stand.
+
+use super::MAX_SKETCHES;
+use crate::error::StoreError;
+use crate::statement::Statement;
+use crate::values::{from_pg, to_pg};
+use aevon_core::amount::Amount;
+use aevon_core::operator::{Columns, Kept, Operator, Partial};
+use aevon_core::time::{Grain, Timestamp};
+use bigdecimal::BigDecimal;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Numeric, SmallInt, Timestamptz};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::TryStreamExt;
+
+/// Which bucket of a grain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) series_no: i64,
+    pub(crate) window_start: Timestamp,
+    /// 0 for a day.
+    pub(crate) epoch: i32,
+}
+
+/// Places, column by column.
+fn columns(places: impl Iterator<Item = Place>) -> (Vec<i64>, Vec<PgTimestamp>, Vec<i32>) {
+    places
+        .map(|place| (place.series_no, to_pg(place.window_start), place.epoch))
+        .collect()
+}
+
+/// Replaces what buckets of one grain keep of their events, a bounded number at once.
+pub(crate) async fn replace(
+    pg: &AsyncPgConnection,
+    partition: i32,
+    grain: Grain,
+    mut kept: Vec<(Place, Kept)>,
+) -> Result<(), StoreError> {
+    kept.sort_unstable_by_key(|(place, _)| *place);
+    for kept in kept.chunks(MAX_SKETCHES) {
+        let (series_nos, windows, epochs) = columns(kept.iter().map(|(place, _)| *place));
+        let stored: Vec<Columns> = kept.iter().map(|(_, kept)| kept.to_columns()).collect();
+        let values = stored.iter().map(|c| c.value.as_ref().map(Amount::to_big));
+        let latest_ats = stored.iter().map(|c| c.latest.map(|(at, _)| to_pg(at)));
+        let latest_seqs = stored.iter().map(|c| c.latest.map(|(_, seq)| seq));
+        let sketches = stored.iter().map(|c| c.sketch.as_deref());
+        let query = diesel::sql_query(include_str!("../sql/pre_aggregates_replace.sql"))
+            .bind::<Integer, _>(partition)
+            .bind::<SmallInt, _>(grain.minutes())
+            .bind::<Array<BigInt>, _>(series_nos)
+            .bind::<Array<Timestamptz>, _>(windows)
+            .bind::<Array<Integer>, _>(epochs)
+            .bind::<Array<Nullable<Numeric>>, _>(values.collect::<Vec<_>>())
+            .bind::<Array<Nullable<Timestamptz>>, _>(latest_ats.collect::<Vec<_>>())
+            .bind::<Array<Nullable<BigInt>>, _>(latest_seqs.collect::<Vec<_>>())
+            .bind::<Array<Nullable<Binary>>, _>(sketches.collect::<Vec<_>>());
+        let replaced = Statement::<_, ()>::new(query).execute(&mut &*pg).await?;
+        check_count(replaced, kept.len())?;
+    }
+    Ok(())
+}
+
+type PartColumns = (
+    BigInt,
+    Nullable<Numeric>,
+    Nullable<Timestamptz>,
+    Nullable<BigInt>,
+    Nullable<Binary>,
+);
+type PartRow = (
+    i64,
+    Option<BigDecimal>,
+    Option<PgTimestamp>,
+    Option<i64>,
+    Option<Vec<u8>>,
+);
+
+/// Folds what buckets of `grain` keep out of the grain below it, which is right already, and writes
+/// it to them; a bounded number at once.
+pub(crate) async fn derive(
+    pg: &AsyncPgConnection,
+    partition: i32,
+    (grain, finer): (Grain, Grain),
+    places: &[(Place, Operator)],
+) -> Result<(), StoreError> {
+    for places in places.chunks(MAX_SKETCHES) {
+        let mut folded: Vec<Partial> = vec![Partial::default(); places.len()];
+        let (series_nos, windows, epochs) = columns(places.iter().map(|(place, _)| *place));
+        let ends = places.iter().map(|(place, _)| place.window_start);
+        let ends: Vec<_> = ends
+            .map(|at| to_pg(at.plus_micros(grain.width_us())))
+            .collect();
+        let epochs = epochs
+            .into_iter()
+            .map(|epoch| (grain != Grain::Day).then_some(epoch));
+        let query = diesel::sql_query(include_str!("../sql/pre_aggregates_parts.sql"))
+            .bind::<Integer, _>(partition)
+            .bind::<SmallInt, _>(finer.minutes())
+            .bind::<Array<BigInt>, _>(series_nos)
+            .bind::<Array<Timestamptz>, _>(windows)
+            .bind::<Array<Timestamptz>, _>(ends)
+            .bind::<Array<Nullable<Integer>>, _>(epochs.collect::<Vec<_>>());
+        let mut pg = pg;
+        let mut parts = Statement::<_, PartColumns>::new(query)
+            .load_stream::<PartRow>(&mut pg)
+            .await?;
+        while let Some((number, value, latest_at, latest_seq, sketch)) = parts.try_next().await? {
+            let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
+            let columns = Columns {
+                value: value.map(Amount::from_big),
+                latest: latest_at.map(from_pg).zip(latest_seq),
+                moment: None,
+                sketch,
+            };
+            let of = |(_, operator): &(Place, Operator)| {
+                let kept = Kept::from_columns(*operator, partition, columns)?;
+                let part = Partial {
+                    kept,
+                    ..Partial::default()
+                };
+                Some((*operator, part))
+            };
+            let Some((operator, part)) = places.get(at).and_then(of) else {
+                return Err(StoreError::Corrupt("a bucket can't be read".to_owned()));
+            };
+            folded[at].merge(operator, &part);
+        }
+        drop(parts);
+        let kept = places.iter().zip(folded);
+        let kept = kept.map(|((place, _), partial)| (*place, partial.kept));
+        replace(pg, partition, grain, kept.collect()).await?;
+    }
+    Ok(())
+}
+
+fn check_count(changed: usize, wanted: usize) -> Result<(), StoreError> {
+    match changed == wanted {
+        true => Ok(()),
+        false => Err(StoreError::Corrupt(format!(
+            "{changed} of {wanted} buckets were corrected"
+        ))),
+    }
+}

@@ -1,0 +1,358 @@
+//! A read as of a version: buckets as they stood, and what they did not hold then from the log.
+//!
+//! One round trip finds the place, the rules and the buckets, another one reads the events that no
+//! bucket stands for; an instant takes one more, to find its place.
+//!
+//! Invariant: what lies at or below a position is final, so the answer there is the same in whatever
+//! snapshot it is read, whatever is swept, voided or rebuilt by then.
+
+use super::rows::{self, BEGIN, BucketRow, Chosen, Cost, RawColumns, Rows, Selected, Standpoint};
+use super::{At, State, StateError, StateQuery};
+use crate::error::StoreError;
+use crate::pipeline::Sent;
+use crate::statement::Statement;
+use crate::values::{JsonString, JsonText, end_to_pg, from_pg, start_to_pg, to_pg};
+use aevon_core::position::Position;
+use aevon_core::state::{Answer, Plan, Range, Span};
+use aevon_core::time::{Grain, MINUTE_US, Timestamp};
+use bigdecimal::BigDecimal;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::prelude::*;
+use diesel::sql_types::{
+    Array, BigInt, Binary, Bool, Double, Integer, Jsonb, Nullable, Numeric, SmallInt, Text,
+    Timestamptz,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use futures_util::TryStreamExt;
+
+/// One transaction, and what is asked in it.
+pub(super) struct Past<'a> {
+    pub(super) pg: &'a AsyncPgConnection,
+    /// Whether its statements were prepared, but for that of events.
+    pub(super) warm: bool,
+    /// Whether that was, too.
+    pub(super) warm_for_events: bool,
+    pub(super) partition: i32,
+    pub(super) query: &'a StateQuery,
+}
+
+/// What was read.
+pub(super) struct Found {
+    pub(super) state: Result<State, StateError>,
+    /// Whether there were events to read.
+    pub(super) has_read_events: bool,
+}
+
+/// Where a version or an instant stands.
+struct Resolved {
+    standpoint: Standpoint,
+    is_replica: bool,
+}
+
+impl Past<'_> {
+    /// Everything is read before it returns, and the transaction has ended, whatever the answer.
+    pub(super) async fn read(&self, at: At) -> Result<Found, StoreError> {
+        let question = &self.query.question;
+        let plan = Plan::new(question);
+        let mut begin_on = self.pg;
+        let begin = Sent::new(begin_on.batch_execute(BEGIN), self.warm).await;
+        let resolved = Sent::new(self.resolve(at), self.warm).await;
+        let chosen = rows::chosen(self.pg, self.partition, &self.query.selection);
+        let chosen = Sent::new(chosen, self.warm).await;
+        let early = match at {
+            At::Version(seq) => Some(Sent::new(self.tree(&plan, seq), self.warm).await),
+            At::Instant(_) => None,
+        };
+        begin.answer().await.map_err(StoreError::from)?;
+        let resolved = resolved.answer().await?;
+        let chosen = chosen.answer().await?;
+        let seq = resolved.standpoint.seq;
+        let tree = match early {
+            Some(early) => early.answer().await,
+            None => self.tree(&plan, seq).await,
+        };
+        let checkpoint = |c: &Chosen| c.checkpoint.unwrap_or(0);
+        let mut answers: Vec<Answer<'_>> = chosen
+            .iter()
+            .map(|c| Answer::new(&c.rule, question, &plan, checkpoint(c)))
+            .collect();
+        let tree = tree.map_err(StoreError::from)?;
+        let (buckets, mut spans) = self.add_tree(&mut answers, &chosen, seq, tree).await?;
+        spans.extend(self.tail(&chosen, seq));
+        let spans = Span::disjoint(spans);
+        let raw_events = self.add_events(&mut answers, &chosen, seq, &spans).await?;
+        let cost = Cost {
+            buckets,
+            raw_events,
+        };
+        let finished: Vec<_> = answers.into_iter().map(rows::Finished::of).collect();
+        let state = self.check(at, &resolved).and_then(|()| {
+            let standpoint = resolved.standpoint;
+            rows::conclude(
+                self.query,
+                self.partition,
+                standpoint,
+                chosen,
+                finished,
+                cost,
+            )
+        });
+        Ok(Found {
+            state,
+            has_read_events: !spans.is_empty(),
+        })
+    }
+
+    /// That the log has come as far as what was asked for.
+    fn check(&self, at: At, resolved: &Resolved) -> Result<(), StateError> {
+        let At::Version(seq) = at else {
+            return Ok(());
+        };
+        let partition = self.partition;
+        let wanted = Position { partition, seq };
+        let head = resolved.standpoint.head;
+        match (seq > head, resolved.is_replica) {
+            (false, _) => Ok(()),
+            (true, true) => Err(StateError::NotVisible { wanted, head }),
+            (true, false) => Err(StateError::UnknownVersion { wanted, head }),
+        }
+    }
+
+    async fn resolve(&self, at: At) -> Result<Resolved, StoreError> {
+        let (version, instant) = match at {
+            At::Version(seq) => (Some(seq), None),
+            At::Instant(instant) => (None, Some(to_pg(instant))),
+        };
+        let query = diesel::sql_query(include_str!("../sql/state_position.sql"))
+            .bind::<Integer, _>(self.partition)
+            .bind::<Nullable<BigInt>, _>(version)
+            .bind::<Nullable<Timestamptz>, _>(instant);
+        let rows: Vec<(i64, i64, Option<PgTimestamp>, f64, bool)> =
+            Statement::<_, (BigInt, BigInt, Nullable<Timestamptz>, Double, Bool)>::new(query)
+                .load(&mut &*self.pg)
+                .await?;
+        let (head, seq, ingested_at, staleness_seconds, is_replica) = rows
+            .into_iter()
+            .next()
+            .ok_or_else(|| StoreError::Corrupt("a partition has no row".to_owned()))?;
+        Ok(Resolved {
+            standpoint: Standpoint {
+                head,
+                seq,
+                ingested_at: ingested_at.map(from_pg),
+                staleness_seconds,
+            },
+            is_replica,
+        })
+    }
+
+    async fn tree(&self, plan: &Plan, seq: i64) -> QueryResult<impl Rows<TreeRow> + use<>> {
+        let parts = parts(plan);
+        let grains: Vec<i16> = parts.iter().map(|part| part.grain.minutes()).collect();
+        let starts: Vec<_> = parts
+            .iter()
+            .map(|part| start_to_pg(part.range.start))
+            .collect();
+        let ends: Vec<_> = parts.iter().map(|part| end_to_pg(part.range.end)).collect();
+        let before: Vec<bool> = parts.iter().map(|part| part.is_before).collect();
+        let cut: Vec<bool> = parts.iter().map(|part| part.is_cut).collect();
+        let selected = Selected::new(&self.query.selection);
+        let grouping = &self.query.question.grouping;
+        let (first_hash, last_hash) = match grouping.is_none() {
+            true => (&[][..], &[][..]),
+            false => (&[0][..], &[u8::MAX; 33][..]),
+        };
+        let keep = grouping.keep_json();
+        let query = diesel::sql_query(include_str!("../sql/state_tree.sql"))
+            .bind::<Integer, _>(self.partition)
+            .bind::<Bool, _>(selected.every)
+            .bind::<Array<Text>, _>(selected.names)
+            .bind::<Array<Text>, _>(selected.pinned_names)
+            .bind::<Array<Integer>, _>(selected.pinned_versions)
+            .bind::<Array<SmallInt>, _>(grains)
+            .bind::<Array<Timestamptz>, _>(starts)
+            .bind::<Array<Timestamptz>, _>(ends)
+            .bind::<Array<Bool>, _>(before)
+            .bind::<Text, _>(&self.query.tenant_id)
+            .bind::<Text, _>(&self.query.principal_id)
+            .bind::<Binary, _>(first_hash)
+            .bind::<Binary, _>(last_hash)
+            .bind::<Jsonb, _>(JsonText(&keep))
+            .bind::<BigInt, _>(seq)
+            .bind::<Array<Bool>, _>(cut);
+        Statement::<_, TreeColumns>::new(query)
+            .load_stream::<TreeRow>(&mut &*self.pg)
+            .await
+    }
+
+    /// Takes buckets in, and notes the minutes whose events are wanted: how many buckets stood, and
+    /// where these events lie.
+    async fn add_tree(
+        &self,
+        answers: &mut [Answer<'_>],
+        chosen: &[Chosen],
+        seq: i64,
+        mut tree: impl Rows<TreeRow>,
+    ) -> Result<(u64, Vec<Span>), StoreError> {
+        let (mut buckets, mut spans) = (0, Vec::new());
+        while let Some(row) = tree.try_next().await? {
+            let (first_seq, last_seq) = (row.10, row.11);
+            let bucket: BucketRow = (
+                row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, row.8, row.9,
+            );
+            let Some(first_seq) = first_seq else {
+                buckets += 1;
+                rows::add_bucket(answers, chosen, self.partition, bucket)?;
+                continue;
+            };
+            let (rule_no, labels, minute, ..) = bucket;
+            let Some((answer, rule)) = rows::licensed(answers, chosen, rule_no) else {
+                continue;
+            };
+            let (minute, last_seq) = (from_pg(minute), last_seq.min(seq));
+            let labels = rows::labels_of(rule, labels)?;
+            answer.refine(minute, labels, first_seq..=last_seq);
+            spans.push(Span {
+                first_seq,
+                last_seq,
+                start: Some(minute),
+                end: Some(minute.plus_micros(MINUTE_US)),
+            });
+        }
+        Ok((buckets, spans))
+    }
+
+    /// What lies behind the checkpoint that is furthest behind.
+    fn tail(&self, chosen: &[Chosen], seq: i64) -> Option<Span> {
+        let checkpoints = chosen.iter().map(|c| c.checkpoint.unwrap_or(0));
+        let Range { start, end } = self.query.question.range;
+        let looks_back = chosen.iter().any(|c| c.rule.operator.looks_back());
+        Some(Span {
+            first_seq: checkpoints.min()? + 1,
+            last_seq: seq,
+            start: start.filter(|_| !looks_back),
+            end,
+        })
+    }
+
+    /// Takes the events of these spans in, and ends the transaction; says how many there were.
+    async fn add_events(
+        &self,
+        answers: &mut [Answer<'_>],
+        chosen: &[Chosen],
+        seq: i64,
+        spans: &[Span],
+    ) -> Result<u64, StoreError> {
+        let mut commit_on = self.pg;
+        if spans.is_empty() {
+            commit_on.batch_execute("COMMIT").await?;
+            return Ok(0);
+        }
+        let events = Sent::new(self.events(chosen, seq, spans), self.warm_for_events).await;
+        let commit = commit_on.batch_execute("COMMIT");
+        let commit = Sent::new(commit, self.warm_for_events).await;
+        let events = events.answer().await.map_err(StoreError::from)?;
+        let principal_id = &self.query.principal_id;
+        let count = rows::add_events(answers, self.partition, principal_id, events).await?;
+        commit.answer().await.map_err(StoreError::from)?;
+        Ok(count)
+    }
+
+    async fn events(
+        &self,
+        chosen: &[Chosen],
+        seq: i64,
+        spans: &[Span],
+    ) -> QueryResult<impl Rows<rows::RawRow> + use<>> {
+        let mut types: Vec<&str> = chosen
+            .iter()
+            .map(|c| c.rule.source_event.as_str())
+            .collect();
+        types.sort_unstable();
+        types.dedup();
+        let query = diesel::sql_query(include_str!("../sql/state_events.sql"))
+            .bind::<Integer, _>(self.partition)
+            .bind::<Text, _>(&self.query.tenant_id)
+            .bind::<Text, _>(&self.query.principal_id)
+            .bind::<BigInt, _>(seq)
+            .bind::<Array<BigInt>, _>(spans.iter().map(|s| s.first_seq).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(spans.iter().map(|s| s.last_seq).collect::<Vec<_>>())
+            .bind::<Array<Timestamptz>, _>(
+                spans
+                    .iter()
+                    .map(|s| start_to_pg(s.start))
+                    .collect::<Vec<_>>(),
+            )
+            .bind::<Array<Timestamptz>, _>(
+                spans.iter().map(|s| end_to_pg(s.end)).collect::<Vec<_>>(),
+            )
+            .bind::<Bool, _>(chosen.iter().any(|c| c.rule.filter.is_some()))
+            .bind::<Array<Text>, _>(types);
+        Statement::<_, RawColumns>::new(query)
+            .load_stream::<rows::RawRow>(&mut &*self.pg)
+            .await
+    }
+}
+
+/// A part of a plan.
+struct Part {
+    grain: Grain,
+    range: Range,
+    is_before: bool,
+    /// Whether it is a minute of which the range takes a part.
+    is_cut: bool,
+}
+
+fn parts(plan: &Plan) -> Vec<Part> {
+    let whole = rows::marked(&plan.buckets, &plan.buckets_before);
+    let whole = whole.map(|((grain, range), is_before)| Part {
+        grain,
+        range,
+        is_before,
+        is_cut: false,
+    });
+    let minute = |at: Timestamp| Range {
+        start: Some(Grain::Minute.floor(at)),
+        end: Some(Grain::Minute.floor(at).plus_micros(MINUTE_US)),
+    };
+    let cut = rows::marked(&plan.edges, &plan.edges_before);
+    let cut = cut.filter_map(|(edge, is_before)| {
+        Some(Part {
+            grain: Grain::Minute,
+            range: minute(edge.start?),
+            is_before,
+            is_cut: true,
+        })
+    });
+    whole.chain(cut).collect()
+}
+
+type TreeColumns = (
+    Integer,
+    Nullable<Jsonb>,
+    Timestamptz,
+    BigInt,
+    BigInt,
+    Nullable<Numeric>,
+    Nullable<Timestamptz>,
+    Nullable<BigInt>,
+    Nullable<Numeric>,
+    Nullable<Binary>,
+    // Where its events lie, if it does not stand.
+    Nullable<BigInt>,
+    BigInt,
+);
+type TreeRow = (
+    i32,
+    Option<JsonString>,
+    PgTimestamp,
+    i64,
+    i64,
+    Option<BigDecimal>,
+    Option<PgTimestamp>,
+    Option<i64>,
+    Option<BigDecimal>,
+    Option<Vec<u8>>,
+    Option<i64>,
+    i64,
+);

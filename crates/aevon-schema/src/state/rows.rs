@@ -1,0 +1,343 @@
+//! What both kinds of reads share: the rules of a question, and taking rows into their answers.
+
+use super::{RuleState, Selection, State, StateError, StateQuery};
+use crate::error::StoreError;
+use crate::rules::read_definition;
+use crate::statement::Statement;
+use crate::values::{JsonString, from_pg};
+use aevon_core::amount::Amount;
+use aevon_core::filter::Subject;
+use aevon_core::fold::Fact;
+use aevon_core::labels::Labels;
+use aevon_core::operator::{Columns, Kept, Partial};
+use aevon_core::position::Position;
+use aevon_core::rule::Rule;
+use aevon_core::state::{Answer, MAX_VALUES, TooLarge, Value};
+use aevon_core::time::Timestamp;
+use bigdecimal::BigDecimal;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{
+    Array, BigInt, Binary, Bool, Double, Integer, Jsonb, Nullable, Numeric, Text, Timestamptz,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::{TryStream, TryStreamExt};
+use std::time::{Duration, Instant};
+
+/// How long filters may keep a thread from others.
+const TURN: Duration = Duration::from_millis(20);
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// A rule that answers.
+pub(super) struct Chosen {
+    pub(super) rule_no: i32,
+    pub(super) version: i32,
+    pub(super) rule: Rule,
+    pub(super) checkpoint: Option<i64>,
+}
+
+/// What is known of the log where an answer stands.
+pub(crate) struct Standpoint {
+    pub(crate) head: i64,
+    pub(crate) seq: i64,
+    pub(crate) ingested_at: Option<Timestamp>,
+    pub(crate) staleness_seconds: f64,
+}
+
+/// The head of a partition, and the newest void of the principal that is asked about.
+pub(crate) async fn head(
+    pg: &AsyncPgConnection,
+    partition: i32,
+    query: &StateQuery,
+) -> Result<(Standpoint, Option<i64>), StoreError> {
+    let query = diesel::sql_query(include_str!("../sql/state_head.sql"))
+        .bind::<Integer, _>(partition)
+        .bind::<Text, _>(&query.tenant_id)
+        .bind::<Text, _>(&query.principal_id);
+    let rows: Vec<(i64, Option<PgTimestamp>, f64, Option<i64>)> =
+        Statement::<_, (BigInt, Nullable<Timestamptz>, Double, Nullable<BigInt>)>::new(query)
+            .load(&mut &*pg)
+            .await?;
+    let (seq, ingested_at, staleness_seconds, newest_void) = rows
+        .into_iter()
+        .next()
+        .ok_or_else(|| StoreError::Corrupt("a partition has no row".to_owned()))?;
+    let standpoint = Standpoint {
+        head: seq,
+        seq,
+        ingested_at: ingested_at.map(from_pg),
+        staleness_seconds,
+    };
+    Ok((standpoint, newest_void))
+}
+
+/// What an answer took, in rows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cost {
+    pub(super) buckets: u64,
+    pub(super) raw_events: u64,
+}
+
+/// The rules of a question, and their checkpoints.
+pub(super) async fn chosen(
+    mut pg: &AsyncPgConnection,
+    partition: i32,
+    selection: &Selection,
+) -> Result<Vec<Chosen>, StoreError> {
+    let selected = Selected::new(selection);
+    let query = diesel::sql_query(include_str!("../sql/state_rules.sql"))
+        .bind::<Integer, _>(partition)
+        .bind::<Bool, _>(selected.every)
+        .bind::<Array<Text>, _>(selected.names)
+        .bind::<Array<Text>, _>(selected.pinned_names)
+        .bind::<Array<Integer>, _>(selected.pinned_versions);
+    let rows: Vec<(i32, String, i32, JsonString, Option<i64>)> =
+        Statement::<_, (Integer, Text, Integer, Jsonb, Nullable<BigInt>)>::new(query)
+            .load(&mut pg)
+            .await?;
+    rows.into_iter()
+        .map(|(rule_no, _, version, definition, checkpoint)| {
+            let rule = read_definition(&definition.0)?;
+            Ok(Chosen {
+                rule_no,
+                version,
+                rule,
+                checkpoint,
+            })
+        })
+        .collect()
+}
+
+/// Takes a bucket into the answer of its rule. The checkpoint is the licence: buckets of a rule that
+/// has none in this snapshot don't count.
+pub(super) fn add_bucket(
+    answers: &mut [Answer<'_>],
+    chosen: &[Chosen],
+    partition: i32,
+    row: BucketRow,
+) -> Result<(), StoreError> {
+    let (rule_no, labels, window_start, ..) = row;
+    let Some((answer, rule)) = licensed(answers, chosen, rule_no) else {
+        return Ok(());
+    };
+    let columns = Columns {
+        value: row.5.map(Amount::from_big),
+        latest: row.6.map(from_pg).zip(row.7),
+        moment: row.8.map(Amount::from_big),
+        sketch: row.9,
+    };
+    let kept = Kept::from_columns(rule.operator, partition, columns);
+    let partial = Partial {
+        kept: kept.ok_or_else(|| unreadable(rule))?,
+        event_count: row.3,
+        skipped_count: row.4,
+    };
+    answer.add_bucket(from_pg(window_start), &labels_of(rule, labels)?, &partial);
+    Ok(())
+}
+
+/// The labels of a series as its rule names them.
+pub(super) fn labels_of(rule: &Rule, labels: Option<JsonString>) -> Result<Labels, StoreError> {
+    let labels = match labels {
+        None => Some(Labels::default()),
+        Some(JsonString(json)) => Labels::from_json(&rule.group_by, &json),
+    };
+    labels.ok_or_else(|| unreadable(rule))
+}
+
+fn unreadable(rule: &Rule) -> StoreError {
+    StoreError::Corrupt(format!("a bucket of the rule {} can't be read", rule.name))
+}
+
+/// The answer of a rule, if its buckets are licensed.
+pub(super) fn licensed<'s, 'a>(
+    answers: &'s mut [Answer<'a>],
+    chosen: &'s [Chosen],
+    rule_no: i32,
+) -> Option<(&'s mut Answer<'a>, &'s Rule)> {
+    let mut both = answers.iter_mut().zip(chosen);
+    let (answer, chosen) = both.find(|(_, c)| c.rule_no == rule_no && c.checkpoint.is_some())?;
+    Some((answer, &chosen.rule))
+}
+
+/// Takes events in; each answer takes what is its. Says how many there were.
+pub(super) async fn add_events(
+    answers: &mut [Answer<'_>],
+    partition: i32,
+    principal_id: &str,
+    mut events: impl Rows<RawRow>,
+) -> Result<u64, StoreError> {
+    let (mut count, mut since) = (0, Instant::now());
+    while let Some(row) = events.try_next().await? {
+        count += 1;
+        // So that the budget of the read, and whoever shares the thread, have their turn.
+        if since.elapsed() > TURN {
+            tokio::task::yield_now().await;
+            since = Instant::now();
+        }
+        let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
+        let subject = Subject::new(Fact {
+            position: Position { partition, seq },
+            occurred_at: from_pg(occurred_at),
+            event_type: &event_type,
+            schema_version,
+            principal_id,
+            data: &data,
+            metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
+        });
+        for answer in answers.iter_mut() {
+            answer.add_event(&subject);
+        }
+    }
+    Ok(count)
+}
+
+/// The answer of a rule, of which everything was taken in.
+pub(super) struct Finished {
+    dimensions: Vec<String>,
+    values: Result<Vec<Value>, TooLarge>,
+}
+
+impl Finished {
+    pub(super) fn of(answer: Answer<'_>) -> Self {
+        Self {
+            dimensions: answer.dimensions(),
+            values: answer.finish(),
+        }
+    }
+}
+
+/// The answer as a whole.
+pub(super) fn conclude(
+    query: &StateQuery,
+    partition: i32,
+    standpoint: Standpoint,
+    chosen: Vec<Chosen>,
+    finished: Vec<Finished>,
+    cost: Cost,
+) -> Result<State, StateError> {
+    check_selection(&query.selection, &chosen)?;
+    check_dimensions(query, &chosen)?;
+    let mut parts = Vec::with_capacity(finished.len());
+    for Finished { dimensions, values } in finished {
+        parts.push((dimensions, values?));
+    }
+    if parts.iter().map(|(_, values)| values.len()).sum::<usize>() > MAX_VALUES {
+        return Err(TooLarge::of_values(&query.question).into());
+    }
+    let seq = standpoint.seq;
+    let state = |(chosen, (dimensions, values)): (Chosen, _)| RuleState {
+        rule_version: chosen.version,
+        lag_events: (seq - chosen.checkpoint.unwrap_or(0)).max(0),
+        rule: chosen.rule,
+        dimensions,
+        values,
+    };
+    Ok(State {
+        position: Position { partition, seq },
+        head: standpoint.head,
+        data_through: standpoint.ingested_at,
+        staleness_seconds: standpoint.staleness_seconds,
+        states: chosen.into_iter().zip(parts).map(state).collect(),
+        buckets: cost.buckets,
+        raw_events: cost.raw_events,
+    })
+}
+
+/// Parts of the range and of what lies before it, with which of the two each is.
+pub(super) fn marked<'p, T: Copy>(
+    inside: &'p [T],
+    before: &'p [T],
+) -> impl Iterator<Item = (T, bool)> + 'p {
+    let inside = inside.iter().map(|part| (*part, false));
+    inside.chain(before.iter().map(|part| (*part, true)))
+}
+
+/// Rows as they arrive.
+pub(super) trait Rows<Row>:
+    TryStream<Ok = Row, Error = diesel::result::Error> + Unpin
+{
+}
+impl<Row, S: TryStream<Ok = Row, Error = diesel::result::Error> + Unpin> Rows<Row> for S {}
+
+pub(super) type BucketColumns = (
+    Integer,
+    Nullable<Jsonb>,
+    Timestamptz,
+    BigInt,
+    BigInt,
+    Nullable<Numeric>,
+    Nullable<Timestamptz>,
+    Nullable<BigInt>,
+    Nullable<Numeric>,
+    Nullable<Binary>,
+);
+pub(super) type BucketRow = (
+    i32,
+    Option<JsonString>,
+    PgTimestamp,
+    i64,
+    i64,
+    Option<BigDecimal>,
+    Option<PgTimestamp>,
+    Option<i64>,
+    Option<BigDecimal>,
+    Option<Vec<u8>>,
+);
+pub(super) type RawColumns = (BigInt, Timestamptz, Text, Integer, Jsonb, Nullable<Jsonb>);
+pub(super) type RawRow = (
+    i64,
+    PgTimestamp,
+    String,
+    i32,
+    JsonString,
+    Option<JsonString>,
+);
+
+/// A selection, column by column.
+pub(super) struct Selected<'a> {
+    pub(super) every: bool,
+    pub(super) names: &'a [String],
+    pub(super) pinned_names: Vec<&'a str>,
+    pub(super) pinned_versions: Vec<i32>,
+}
+
+impl<'a> Selected<'a> {
+    pub(super) fn new(selection: &'a Selection) -> Self {
+        let pinned = &selection.pinned;
+        Self {
+            every: selection.names.is_empty() && pinned.is_empty(),
+            names: &selection.names,
+            pinned_names: pinned.iter().map(|(name, _)| name.as_str()).collect(),
+            pinned_versions: pinned.iter().map(|(_, version)| *version).collect(),
+        }
+    }
+}
+
+/// Everything that was named must have been found.
+fn check_selection(selection: &Selection, chosen: &[Chosen]) -> Result<(), StateError> {
+    for name in &selection.names {
+        if !chosen.iter().any(|c| c.rule.name == *name) {
+            return Err(StateError::UnknownRule(name.clone()));
+        }
+    }
+    for (name, version) in &selection.pinned {
+        if !chosen
+            .iter()
+            .any(|c| c.rule.name == *name && c.version == *version)
+        {
+            return Err(StateError::UnknownRule(format!("{name}:{version}")));
+        }
+    }
+    Ok(())
+}
+
+/// Every rule must have the dimensions that were asked for: none is passed over in silence.
+fn check_dimensions(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
+    for Chosen { rule, .. } in chosen {
+        if let Some(dimension) = query.question.grouping.missing(&rule.group_by) {
+            let rule = Box::new(rule.clone());
+            return Err(StateError::UnknownDimension { rule, dimension });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Random events, rules and questions, the same for the same seed.
+
+use crate::support::{at, event};
+use aevon_core::event::NewEvent;
+use aevon_core::json::Path;
+use aevon_core::labels::Grouping;
+use aevon_core::operator::Operator;
+use aevon_core::rule::Rule;
+use aevon_core::state::{Granularity, Question, Range};
+use aevon_core::time::{Grain, HOUR_US, MINUTE_US, Timestamp};
+use aevon_testkit::oracle::{Judge, everything};
+
+/// A sequence that is the same for the same seed.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    pub(crate) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.roll(from.len() as u64) as usize]
+    }
+
+    /// Within three days, on the edges of windows more often than not.
+    pub(crate) fn instant(&mut self) -> Timestamp {
+        let minute = self.roll(3 * 1440) as i64 * MINUTE_US;
+        let hour = minute / HOUR_US * HOUR_US;
+        let offset = match self.roll(5) {
+            0 => hour,
+            1 => minute,
+            2 => minute + 1,
+            3 => minute + MINUTE_US - 1,
+            _ => minute + self.roll(60_000_000) as i64,
+        };
+        at("2026-01-01T00:00:00Z").plus_micros(offset)
+    }
+
+    pub(crate) fn event(&mut self, id: &str) -> NewEvent {
+        let number = 1_u64 << self.roll(40);
+        let value = match self.roll(10) {
+            0 => "\"none\"".to_owned(),
+            1 => "null".to_owned(),
+            2 | 3 => format!("-{number}.25"),
+            4 => format!("\"{number}\""),
+            _ => number.to_string(),
+        };
+        let group = self.pick(&["\"a\"", "\"b\"", "1", "1.0", "null", "[]"]);
+        let deep = self.pick(&[
+            "",
+            ", \"deep\": {\"h\": true}",
+            ", \"deep\": {\"h\": \"x\"}",
+        ]);
+        let kind = self.pick(&["", ", \"kind\": 0", ", \"kind\": 1", ", \"kind\": 2"]);
+        let principal = format!("p{}", self.roll(2));
+        let mut event = event(&principal, id, self.instant(), &value);
+        event.data = format!("{{\"n\": {value}, \"g\": {group}{deep}{kind}}}");
+        event
+    }
+
+    pub(crate) fn question(&mut self) -> Question {
+        let (a, b) = (self.instant(), self.instant());
+        let mut range = match self.roll(4) {
+            0 => Range::default(),
+            1 => Range {
+                start: Some(a),
+                end: None,
+            },
+            _ => Range {
+                start: Some(a.min(b)),
+                end: Some(a.max(b)),
+            },
+        };
+        let granularity = Granularity::NAMES[self.roll(4) as usize].1;
+        if granularity == Granularity::Windows(Grain::Minute) {
+            // A level stands in every minute, for sixteen rules.
+            let from = range.start.unwrap_or(a);
+            range = Range {
+                start: Some(from),
+                end: Some(from.plus_micros(40 * MINUTE_US)),
+            };
+        }
+        let path = |text| Path::parse(text).unwrap();
+        let mut grouping = Grouping::default();
+        match self.roll(4) {
+            0 => grouping.by = vec![path("g")],
+            1 => grouping.by = vec![path("deep.h"), path("g")],
+            _ => {}
+        }
+        if self.roll(3) == 0 {
+            grouping.keep(&path("g"), Some("a".to_owned()));
+            grouping.keep(
+                &path("g"),
+                [None, Some("1".to_owned())][self.roll(2) as usize].clone(),
+            );
+        }
+        Question {
+            range,
+            granularity,
+            grouping,
+        }
+    }
+}
+
+/// Every operator, with a filter and without.
+pub(crate) fn rules() -> Vec<String> {
+    let text = |operator: Operator, filter: &str| {
+        let name = operator.as_str();
+        let field = if operator.takes_field() {
+            "field: n\n"
+        } else {
+            ""
+        };
+        let suffix = if filter.is_empty() { "" } else { "_filtered" };
+        format!(
+            "name: {name}{suffix}\nsource_event: t\noperator: {name}\n{field}{filter}\
+             group_by: [g, deep.h]\n"
+        )
+    };
+    let both = |operator| {
+        [
+            text(operator, ""),
+            text(operator, "filter: data.kind > 0\n"),
+        ]
+    };
+    Operator::ALL.into_iter().flat_map(both).collect()
+}
+
+/// The filter by hand. Without a kind it fails.
+fn judge(data: &serde_json::Value) -> Option<bool> {
+    data.get("kind").map(|kind| kind.as_i64().unwrap() > 0)
+}
+
+/// The same for a rule.
+pub(crate) fn judge_of(rule: &Rule) -> Judge {
+    match rule.filter.is_some() {
+        true => judge,
+        false => everything,
+    }
+}
