@@ -252,8 +252,8 @@ const GOLDEN: [Golden; 27] = [
             "pre_aggregates_1h_pkey",
             "pre_aggregates_1d_pkey",
             "(window_start >= u.window_from) AND (window_start < u.window_to)",
-            "(series_no = t_1.series_no)",
-            "(window_start >= t_1.window_start)",
+            "(series_no = d.series_no) AND (grain = 60) AND (window_start >= d.window_start)",
+            "(series_no = h.series_no) AND (grain = 1) AND (window_start >= h.window_start)",
         ],
     },
     Golden {

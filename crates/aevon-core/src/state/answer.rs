@@ -22,7 +22,7 @@ pub struct Answer<'a> {
     /// None where the answer comes from the ungrouped series.
     projection: Option<Projection>,
     /// Minutes whose events come from the log: which of them, by the labels of their series.
-    refined: FxHashMap<Timestamp, Vec<(Labels, RangeInclusive<i64>)>>,
+    refined: FxHashMap<Timestamp, FxHashMap<Labels, Vec<RangeInclusive<i64>>>>,
     groups: BTreeMap<Labels, Folds>,
     /// Windows of all groups: never more than [`MAX_VALUES`], what would make one more only sets
     /// `refusal`.
@@ -80,14 +80,15 @@ impl<'a> Answer<'a> {
     /// Says that no bucket stands for a minute of a series: its events at these places come from the
     /// log.
     pub fn refine(&mut self, minute: Timestamp, labels: Labels, places: RangeInclusive<i64>) {
-        let refined = self.refined.entry(minute).or_default();
-        refined.push((labels, places));
+        let minute = self.refined.entry(minute).or_default();
+        minute.entry(labels).or_default().push(places);
     }
 
     fn is_refined(&self, labels: &Labels, fact: &Fact<'_>) -> bool {
         let minute = self.refined.get(&Grain::Minute.floor(fact.occurred_at));
-        let mut series = minute.into_iter().flatten();
-        series.any(|(of, places)| of == labels && places.contains(&fact.position.seq))
+        let series = minute.and_then(|minute| minute.get(labels));
+        let mut spans = series.into_iter().flatten();
+        spans.any(|places| places.contains(&fact.position.seq))
     }
 
     /// Takes an event of the log in, where it is not in a bucket of the plan. May be called with

@@ -1,8 +1,9 @@
 -- state_tree: the buckets of a plan as they stood at a version ($15). One that stood so is taken as
 -- it is, one that came later is left out, and one that has changed since, or that a void has touched
--- which it does not hold yet, is refined: a day into its hours, an hour into its minutes of the same
--- epoch. Minutes that don't stand, and those that the range cuts, come out as such, for their events
-WITH RECURSIVE sought AS MATERIALIZED (
+-- which it does not hold yet, is unsettled: it comes as its hours, and an hour as its minutes of the
+-- same epoch. Minutes that are unsettled, and those that the range cuts, come out as such, for their
+-- events. Whole rows are only ever streamed; what is kept of unsettled ones is narrow
+WITH sought AS MATERIALIZED (
     SELECT s.series_no, s.labels, r.rule_no, c.seq AS checkpoint,
            r.definition ->> 'operator' = 'weighted_sum' AS looks_back
     FROM principals q
@@ -48,23 +49,13 @@ WITH RECURSIVE sought AS MATERIALIZED (
     WHERE q.tenant_id = $10
       AND q.principal_id = $11
       AND q.partition = $1
-), tree AS (
-    SELECT s.rule_no, s.series_no, s.labels, s.checkpoint, b.*,
-           NOT u.is_cut AND b.last_seq <= $15 AND coalesce(b.last_void_seq, 0) <= $15
-           AND NOT EXISTS (
-               SELECT FROM voided w
-               WHERE w.void_seq > s.checkpoint
-                 AND w.target_seq >= b.first_seq
-                 AND w.target_seq <= b.last_seq
-                 AND w.target_occurred_at >= b.window_start
-                 AND w.target_occurred_at < b.window_start + b.grain * interval '1 minute'
-           ) AS stands
+), unsettled AS MATERIALIZED (
+    SELECT s.rule_no, s.series_no, s.labels, s.checkpoint, u.grain, b.window_start, b.epoch
     FROM sought s
-    CROSS JOIN unnest($6, $7, $8, $9, $16) AS u (grain, window_from, window_to, before, is_cut)
-    -- OFFSET 0 keeps the planner from reading every window of the series.
-    JOIN LATERAL (
-        SELECT n.grain, n.window_start, n.epoch, n.first_seq, n.last_seq, n.last_void_seq,
-               n.event_count, n.skipped_count, n.value, n.latest_at, n.latest_seq, n.moment, n.sketch
+    CROSS JOIN unnest($6, $7, $8, $9) AS u (grain, window_from, window_to, before)
+    -- OFFSET 0, here and below, keeps the planner from reading every window of a series.
+    CROSS JOIN LATERAL (
+        SELECT n.window_start, n.epoch
         FROM pre_aggregates n
         WHERE n.series_no = s.series_no
           AND n.grain = u.grain
@@ -72,40 +63,136 @@ WITH RECURSIVE sought AS MATERIALIZED (
           AND n.window_start < u.window_to
           AND n.partition = $1
           AND n.first_seq <= $15
+          AND NOT (
+            n.last_seq <= $15
+            AND coalesce(n.last_void_seq, 0) <= $15
+            AND ((SELECT count(*) FROM voided) = 0 OR NOT EXISTS (
+                SELECT FROM voided w
+                WHERE w.void_seq > s.checkpoint
+                  AND w.target_seq >= n.first_seq
+                  AND w.target_seq <= n.last_seq
+                  AND w.target_occurred_at >= n.window_start
+                  AND w.target_occurred_at < n.window_start + u.grain * interval '1 minute'
+            ))
+          )
         OFFSET 0
-    ) b ON true
-    WHERE NOT u.before OR s.looks_back
+    ) b
+    WHERE (NOT u.before OR s.looks_back)
+      AND u.grain > 1
+), unsettled_hours AS MATERIALIZED (
+    SELECT d.rule_no, d.series_no, d.labels, d.checkpoint, d.window_start, d.epoch
+    FROM unsettled d
+    WHERE d.grain = 60
     UNION ALL
-    SELECT t.rule_no, t.series_no, t.labels, t.checkpoint, b.*,
-           b.last_seq <= $15 AND coalesce(b.last_void_seq, 0) <= $15
-           AND NOT EXISTS (
-               SELECT FROM voided w
-               WHERE w.void_seq > t.checkpoint
-                 AND w.target_seq >= b.first_seq
-                 AND w.target_seq <= b.last_seq
-                 AND w.target_occurred_at >= b.window_start
-                 AND w.target_occurred_at < b.window_start + b.grain * interval '1 minute'
-           ) AS stands
-    FROM tree t
-    JOIN LATERAL (
-        SELECT n.grain, n.window_start, n.epoch, n.first_seq, n.last_seq, n.last_void_seq,
-               n.event_count, n.skipped_count, n.value, n.latest_at, n.latest_seq, n.moment, n.sketch
+    SELECT d.rule_no, d.series_no, d.labels, d.checkpoint, b.window_start, b.epoch
+    FROM unsettled d
+    CROSS JOIN LATERAL (
+        SELECT n.window_start, n.epoch
         FROM pre_aggregates n
-        WHERE n.series_no = t.series_no
-          AND n.grain = CASE t.grain WHEN 1440 THEN 60 ELSE 1 END
-          AND n.window_start >= t.window_start
-          AND n.window_start < t.window_start + t.grain * interval '1 minute'
-          AND (t.grain = 1440 OR n.epoch = t.epoch)
+        WHERE n.series_no = d.series_no
+          AND n.grain = 60
+          AND n.window_start >= d.window_start
+          AND n.window_start < d.window_start + interval '1 day'
           AND n.partition = $1
           AND n.first_seq <= $15
+          AND NOT (
+            n.last_seq <= $15
+            AND coalesce(n.last_void_seq, 0) <= $15
+            AND ((SELECT count(*) FROM voided) = 0 OR NOT EXISTS (
+                SELECT FROM voided w
+                WHERE w.void_seq > d.checkpoint
+                  AND w.target_seq >= n.first_seq
+                  AND w.target_seq <= n.last_seq
+                  AND w.target_occurred_at >= n.window_start
+                  AND w.target_occurred_at < n.window_start + interval '1 hour'
+            ))
+          )
         OFFSET 0
-    ) b ON true
-    WHERE NOT t.stands
-      AND t.grain > 1
+    ) b
+    WHERE d.grain = 1440
 )
-SELECT t.rule_no, t.labels, t.window_start, t.event_count, t.skipped_count, t.value,
-       t.latest_at, t.latest_seq, t.moment, t.sketch,
-       CASE WHEN NOT t.stands THEN t.first_seq END, t.last_seq
-FROM tree t
-WHERE t.stands
-   OR t.grain = 1
+SELECT s.rule_no, s.labels, b.window_start, b.event_count, b.skipped_count, b.value,
+       b.latest_at, b.latest_seq, b.moment, b.sketch,
+       CASE WHEN NOT b.is_settled THEN b.first_seq END, b.last_seq
+FROM sought s
+CROSS JOIN unnest($6, $7, $8, $9, $16) AS u (grain, window_from, window_to, before, is_cut)
+CROSS JOIN LATERAL (
+    SELECT n.window_start, n.event_count, n.skipped_count, n.value,
+           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq,
+           NOT u.is_cut
+           AND n.last_seq <= $15
+           AND coalesce(n.last_void_seq, 0) <= $15
+           AND ((SELECT count(*) FROM voided) = 0 OR NOT EXISTS (
+               SELECT FROM voided w
+               WHERE w.void_seq > s.checkpoint
+                 AND w.target_seq >= n.first_seq
+                 AND w.target_seq <= n.last_seq
+                 AND w.target_occurred_at >= n.window_start
+                 AND w.target_occurred_at < n.window_start + u.grain * interval '1 minute'
+           )) AS is_settled
+    FROM pre_aggregates n
+    WHERE n.series_no = s.series_no
+      AND n.grain = u.grain
+      AND n.window_start >= u.window_from
+      AND n.window_start < u.window_to
+      AND n.partition = $1
+      AND n.first_seq <= $15
+    OFFSET 0
+) b
+WHERE (NOT u.before OR s.looks_back)
+  AND (b.is_settled OR u.grain = 1)
+UNION ALL
+SELECT d.rule_no, d.labels, b.window_start, b.event_count, b.skipped_count, b.value,
+       b.latest_at, b.latest_seq, b.moment, b.sketch, NULL, b.last_seq
+FROM unsettled d
+CROSS JOIN LATERAL (
+    SELECT n.window_start, n.event_count, n.skipped_count, n.value,
+           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq
+    FROM pre_aggregates n
+    WHERE n.series_no = d.series_no
+      AND n.grain = 60
+      AND n.window_start >= d.window_start
+      AND n.window_start < d.window_start + interval '1 day'
+      AND n.partition = $1
+      AND n.first_seq <= $15
+      AND n.last_seq <= $15
+      AND coalesce(n.last_void_seq, 0) <= $15
+      AND ((SELECT count(*) FROM voided) = 0 OR NOT EXISTS (
+          SELECT FROM voided w
+          WHERE w.void_seq > d.checkpoint
+            AND w.target_seq >= n.first_seq
+            AND w.target_seq <= n.last_seq
+            AND w.target_occurred_at >= n.window_start
+            AND w.target_occurred_at < n.window_start + interval '1 hour'
+      ))
+    OFFSET 0
+) b
+WHERE d.grain = 1440
+UNION ALL
+SELECT h.rule_no, h.labels, b.window_start, b.event_count, b.skipped_count, b.value,
+       b.latest_at, b.latest_seq, b.moment, b.sketch,
+       CASE WHEN NOT b.is_settled THEN b.first_seq END, b.last_seq
+FROM unsettled_hours h
+CROSS JOIN LATERAL (
+    SELECT n.window_start, n.event_count, n.skipped_count, n.value,
+           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq,
+           n.last_seq <= $15
+           AND coalesce(n.last_void_seq, 0) <= $15
+           AND ((SELECT count(*) FROM voided) = 0 OR NOT EXISTS (
+               SELECT FROM voided w
+               WHERE w.void_seq > h.checkpoint
+                 AND w.target_seq >= n.first_seq
+                 AND w.target_seq <= n.last_seq
+                 AND w.target_occurred_at >= n.window_start
+                 AND w.target_occurred_at < n.window_start + interval '1 minute'
+           )) AS is_settled
+    FROM pre_aggregates n
+    WHERE n.series_no = h.series_no
+      AND n.grain = 1
+      AND n.window_start >= h.window_start
+      AND n.window_start < h.window_start + interval '1 hour'
+      AND n.epoch = h.epoch
+      AND n.partition = $1
+      AND n.first_seq <= $15
+    OFFSET 0
+) b

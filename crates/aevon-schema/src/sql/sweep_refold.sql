@@ -1,9 +1,9 @@
--- sweep_refold: the events that stand, at the end of a slice, in minutes that voids have changed;
--- found through the spans of their buckets. The days of ingestion that tell these apart don't
--- overlap, so no event comes twice
+-- sweep_refold: the events that stand, at the end of a slice, in minutes that voids have changed, and
+-- others between them; found through the spans of their buckets. Those of a day of ingestion are read
+-- as one span, as days don't overlap: no event comes twice, however many minutes there are
 WITH spans AS MATERIALIZED (
-    SELECT u.principal_no, u.window_start, u.epoch,
-           min(b.first_seq) AS first_seq, max(b.last_seq) AS last_seq
+    SELECT u.principal_no, u.epoch, min(b.first_seq) AS first_seq, max(b.last_seq) AS last_seq,
+           min(u.window_start) AS first_window, max(u.window_start) AS last_window
     FROM unnest($3, $4, $5, $6) AS u (principal_no, series_no, window_start, epoch)
     -- OFFSET 0 keeps the planner from reading every minute of the partition.
     JOIN LATERAL (
@@ -16,7 +16,7 @@ WITH spans AS MATERIALIZED (
           AND k.partition = $1
         OFFSET 0
     ) b ON true
-    GROUP BY u.principal_no, u.window_start, u.epoch
+    GROUP BY u.principal_no, u.epoch
 )
 SELECT e.seq, e.principal_no, e.occurred_at, e.ingested_at, e.type, e.data, e.schema_version,
        CASE WHEN $8 THEN e.metadata END,
@@ -37,8 +37,8 @@ CROSS JOIN LATERAL (
       AND g.seq >= s.first_seq
       AND g.seq <= least(s.last_seq, $2)
       AND g.partition = $1
-      AND g.occurred_at >= s.window_start
-      AND g.occurred_at < s.window_start + interval '1 minute'
+      AND g.occurred_at >= s.first_window
+      AND g.occurred_at < s.last_window + interval '1 minute'
       AND g.type = ANY ($7)
       -- The comparison of rows and the order keep the planner from reading every void of the
       -- principal for each event.

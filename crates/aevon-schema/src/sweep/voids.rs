@@ -21,7 +21,7 @@ use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::time::Instant;
 
 type EventColumns = (
@@ -217,9 +217,17 @@ impl Sweep<'_> {
         let mut events = Statement::<_, EventColumns>::new(query)
             .load_stream::<EventRow>(&mut pg)
             .await?;
+        let wanted: FxHashSet<_> = ungrouped()
+            .map(|minute| (minute.principal_no, minute.window_start, minute.epoch))
+            .collect();
         let mut since = Instant::now();
         while let Some(row) = events.try_next().await? {
-            fold.add(&self.log_event(&row));
+            let event = self.log_event(&row);
+            let minute = Grain::Minute.floor(event.fact.occurred_at);
+            let epoch = event.ingested_at.utc_day();
+            if wanted.contains(&(event.principal_no, minute, epoch)) {
+                fold.add(&event);
+            }
             if since.elapsed() > FILTER_TIME {
                 // Postgres ends a transaction that says nothing while filters take their time.
                 let mut pg = &self.connection.pg;

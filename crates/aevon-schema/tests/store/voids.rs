@@ -294,6 +294,32 @@ async fn an_instant_comes_down_to_the_newest_event_that_was_ingested_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn neither_dear_events_nor_many_voids_of_one_day_stop_a_sweep() {
+    let world = World::new().await;
+    let rule = "name: dear\nsource_event: t\noperator: max\nfield: n\n\
+                filter: data.l.exists(x, data.l.exists(y, y == -1)) || data.n > 0\n";
+    world.apply(&[rule]).await;
+    // Together they take longer than Postgres waits for a transaction that says nothing.
+    let list = vec!["7"; 400].join(",");
+    let dear = |n: i64| {
+        let at = at("2026-01-01T00:00:00Z").plus_micros(n % 6 * 60_000_000);
+        let mut one = event("p", &format!("e{n}"), at, "1");
+        one.data = format!("{{\"n\":{},\"l\":[{list}]}}", n + 1);
+        one
+    };
+    world.store(&(0..60).map(dear).collect::<Vec<_>>()).await;
+    world.sweep(1000).await;
+    let voids = (40..60).map(|n| void("p", &format!("v{n}"), &format!("e{n}")));
+    world.store(&voids.collect::<Vec<_>>()).await;
+    world.sweep(1000).await;
+    let state = ask(&world, None).await.unwrap();
+    assert_eq!(values(&state), [Some("40".to_owned())]);
+    assert_eq!((state.states[0].lag_events, state.raw_events), (0, 0));
+    let state = ask(&world, Some(At::Version(70))).await.unwrap();
+    assert_eq!(values(&state), [Some("60".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_voids_of_a_table_are_as_final_as_the_log() {
     let world = World::new().await;
     world.store(&[one("e0", 0), void("p", "v1", "e0")]).await;
