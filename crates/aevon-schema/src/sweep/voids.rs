@@ -220,17 +220,25 @@ impl Sweep<'_> {
         let wanted: FxHashSet<_> = ungrouped()
             .map(|minute| (minute.principal_no, minute.window_start, minute.epoch))
             .collect();
-        let mut since = Instant::now();
+        // Filters may take longer than Postgres waits for a transaction that says nothing, and nothing
+        // can be said while rows arrive: then they are taken in first.
+        let is_filtered = self.rules.iter().any(|rule| rule.filter.is_some());
+        let mut waiting: Vec<EventRow> = Vec::new();
         while let Some(row) = events.try_next().await? {
             let event = self.log_event(&row);
             let minute = Grain::Minute.floor(event.fact.occurred_at);
             let epoch = event.ingested_at.utc_day();
-            if wanted.contains(&(event.principal_no, minute, epoch)) {
-                fold.add(&event);
+            match wanted.contains(&(event.principal_no, minute, epoch)) {
+                true if is_filtered => waiting.push(row),
+                true => fold.add(&event),
+                false => {}
             }
+        }
+        drop(events);
+        let mut since = Instant::now();
+        for row in waiting {
+            fold.add(&self.log_event(&row));
             if since.elapsed() > FILTER_TIME {
-                // Postgres ends a transaction that says nothing while filters take their time.
-                let mut pg = &self.connection.pg;
                 pg.batch_execute("SELECT").await?;
                 since = Instant::now();
             }
