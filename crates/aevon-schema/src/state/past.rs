@@ -6,7 +6,7 @@
 //! Invariant: what lies at or below a position is final, so the answer there is the same in whatever
 //! snapshot it is read, whatever is swept, voided or rebuilt by then.
 
-use super::rows::{self, BEGIN, BucketRow, Chosen, Cost, RawColumns, Rows, Selected, Standpoint};
+use super::rows::{self, BucketRow, Chosen, Cost, RawColumns, Rows, Selected, Standpoint};
 use super::{At, State, StateError, StateQuery};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
@@ -55,7 +55,11 @@ impl Past<'_> {
         let question = &self.query.question;
         let plan = Plan::new(question);
         let mut begin_on = self.pg;
-        let begin = Sent::new(begin_on.batch_execute(BEGIN), self.warm).await;
+        let begin = Sent::new(
+            begin_on.batch_execute(rows::begin(self.warm && self.warm_for_events)),
+            self.warm,
+        )
+        .await;
         let resolved = Sent::new(self.resolve(at), self.warm).await;
         let chosen = rows::chosen(self.pg, self.partition, &self.query.selection);
         let chosen = Sent::new(chosen, self.warm).await;

@@ -25,7 +25,16 @@ use std::time::{Duration, Instant};
 
 /// How long filters may keep a thread from others.
 const TURN: Duration = Duration::from_millis(20);
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Where the commit does not go out with the rest, Postgres waits for it while filters take their
+/// time. No lock is held, and the budget of a read is shorter.
+const BEGIN_COLD: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                          SET LOCAL idle_in_transaction_session_timeout = '2min'";
+
+/// What begins a transaction.
+pub(super) const fn begin(warm: bool) -> &'static str {
+    if warm { BEGIN } else { BEGIN_COLD }
+}
 
 /// A rule that answers.
 pub(super) struct Chosen {

@@ -1,7 +1,7 @@
 //! A read of what is newest: its statements go out together, in one round trip.
 
 use super::StateQuery;
-use super::rows::{self, BEGIN, BucketColumns, BucketRow, Chosen, Cost, RawColumns, RawRow, Rows};
+use super::rows::{self, BucketColumns, BucketRow, Chosen, Cost, RawColumns, RawRow, Rows};
 use super::rows::{Selected, marked};
 use super::{State, StateError};
 use crate::error::StoreError;
@@ -39,7 +39,7 @@ impl Snapshot<'_> {
         let plan = Plan::new(question);
         let (mut begin_on, mut commit_on) = (self.pg, self.pg);
 
-        let begin = Sent::new(begin_on.batch_execute(BEGIN), self.warm).await;
+        let begin = Sent::new(begin_on.batch_execute(rows::begin(self.warm)), self.warm).await;
         let head = Sent::new(rows::head(self.pg, self.partition, self.query), self.warm).await;
         let chosen = rows::chosen(self.pg, self.partition, &self.query.selection);
         let chosen = Sent::new(chosen, self.warm).await;
