@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Events of a turn: of a group with several flows, each has its part.
-const TURN_EVENTS: usize = 500;
+pub(crate) const TURN_EVENTS: usize = 500;
 
 /// Jobs that wait.
 #[derive(Debug, Default)]

@@ -52,11 +52,24 @@ pub const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// Events of a body.
 pub const MAX_BODY_EVENTS: usize = 10_000;
 /// Bytes of all bodies that are being received and read.
-const MAX_ARRIVING_BYTES: usize = 128 * 1024 * 1024;
+const MAX_ARRIVING_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of all lists of what became of events, from reading the events to the end of the answer.
-const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 /// How long one statement of an append may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request may wait for its commit: what the settings say, and within the grace of a
+/// shutdown, so that whatever was taken in is answered before the end.
+fn answered_within(settings: &Settings) -> Duration {
+    let (timeout, grace) = (
+        settings.ingest.request_timeout.get(),
+        settings.shutdown.grace.get(),
+    );
+    match grace.is_zero() {
+        true => timeout,
+        false => timeout.min(grace * 9 / 10),
+    }
+}
 
 /// The service's state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -117,7 +130,10 @@ impl Ingest {
         let metrics = IngestMetrics::new(metrics)?;
         let (keeper, waiting) = Keeper::new(metrics.unkept());
         let rates = RateLimits::new(&settings.ingest);
-        let settings = settings.ingest.clone();
+        let settings = IngestSettings {
+            request_timeout: answered_within(settings).into(),
+            ..settings.ingest.clone()
+        };
         Ok(Self {
             database,
             auth,

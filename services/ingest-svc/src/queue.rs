@@ -7,7 +7,7 @@
 //! queued.
 
 use crate::appender::Appender;
-use crate::lane::Lane;
+use crate::lane::{Lane, TURN_EVENTS};
 use crate::shares::{Flow, Share, Shares, Size};
 use crate::writer;
 use aevon_core::append::Verdict;
@@ -161,27 +161,13 @@ impl Queue {
         };
         let total = events.len();
         let lanes = &self.lanes.0;
-        let mut parts: Vec<Part> = Vec::new();
-        parts.resize_with(lanes.len(), Part::default);
-        let mut whole = Size::default();
-        for (index, event) in events.into_iter().enumerate() {
-            let partition = partition_of(&event.tenant_id, &event.principal_id, self.partitions);
-            let part = &mut parts[usize::try_from(partition).unwrap_or(0) % lanes.len()];
-            let size = Size {
-                events: 1,
-                bytes: event.size_bytes(),
-            };
-            whole += size;
-            part.size += size;
-            part.indexes.push(index);
-            part.events.push((partition, event));
-        }
+        // Of a large body each step takes a while: whatever else the thread serves has its turn.
+        tokio::task::yield_now().await;
+        let (jobs, whole) = self.divide(events, is_atomic);
+        tokio::task::yield_now().await;
         let mut room = self.shares.take(&flow, whole).ok_or(Unstored::Full)?;
         let mut waiting = Vec::new();
-        for (part, lane) in parts.into_iter().zip(lanes) {
-            if part.events.is_empty() {
-                continue;
-            }
+        for (lane, part) in jobs {
             let (reply, answer) = oneshot::channel();
             let job = Job {
                 events: part.events,
@@ -190,7 +176,7 @@ impl Queue {
                 room: room.split(part.size),
                 span: Span::current(),
             };
-            if !lane.push(job) {
+            if !lanes[lane].push(job) {
                 return Err(Unstored::Stopping);
             }
             waiting.push((part.indexes, answer));
@@ -205,6 +191,34 @@ impl Queue {
         }
         let all: Option<Vec<_>> = all.into_iter().collect();
         all.ok_or(Unstored::Stopping)
+    }
+
+    /// Divides the events of a request between the lanes, in their order, each part no larger than a
+    /// turn, so that what others send comes in between; and how much all of them are. An atomic
+    /// request is one part.
+    fn divide(&self, events: Vec<NewEvent>, is_atomic: bool) -> (Vec<(usize, Part)>, Size) {
+        let mut growing: Vec<Part> = Vec::new();
+        growing.resize_with(self.lanes.0.len(), Part::default);
+        let (mut parts, mut whole) = (Vec::new(), Size::default());
+        for (index, event) in events.into_iter().enumerate() {
+            let partition = partition_of(&event.tenant_id, &event.principal_id, self.partitions);
+            let lane = usize::try_from(partition).unwrap_or(0) % growing.len();
+            let part = &mut growing[lane];
+            let size = Size {
+                events: 1,
+                bytes: event.size_bytes(),
+            };
+            whole += size;
+            part.size += size;
+            part.indexes.push(index);
+            part.events.push((partition, event));
+            if part.events.len() == TURN_EVENTS && !is_atomic {
+                parts.push((lane, std::mem::take(part)));
+            }
+        }
+        let rest = growing.into_iter().enumerate();
+        parts.extend(rest.filter(|(_, part)| !part.events.is_empty()));
+        (parts, whole)
     }
 }
 

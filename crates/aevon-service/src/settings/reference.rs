@@ -82,7 +82,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "ingest.request_timeout",
-        "how long a request waits for its commit",
+        "how long a request waits for its commit; nine tenths of shutdown.grace at most",
     ),
     (
         "ingest.tenant_events_per_second",

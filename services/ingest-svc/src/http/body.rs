@@ -15,7 +15,7 @@ use aevon_service::problem::{Code, Problem};
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a body may take to arrive.
@@ -48,6 +48,9 @@ impl Refused {
         size_of::<Self>() + faults + self.kept.as_ref().map_or(0, Kept::size_bytes)
     }
 }
+
+/// How long reading a body may keep its thread from others.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Turns at reading large bodies: one at a time for each thread that serves. Whoever waits for a
 /// turn is not in the way of small requests, which a thread takes up in the order in which they
@@ -165,7 +168,10 @@ pub(crate) async fn read(
     let whole = Unpacker::new(coding, Vec::new(), room)?;
     let (bytes, _room) = receive(payload, whole).await?;
     let _turn = reading.turns.wait(bytes.len()).await?;
-    let body = text(&bytes).and_then(|text| parse(&format, text, reading));
+    let body = match text(&bytes) {
+        Ok(text) => parse(&format, text, reading).await,
+        Err(problem) => Err(problem),
+    };
     body.inspect_err(|_| reading.keeping.body(&bytes))
 }
 
@@ -221,7 +227,7 @@ fn malformed(detail: String) -> Problem {
 }
 
 /// Reads a body that is there whole.
-fn parse(format: &Format, text: &str, reading: &Reading<'_>) -> Result<Body, Problem> {
+async fn parse(format: &Format, text: &str, reading: &Reading<'_>) -> Result<Body, Problem> {
     let one = |event| Ok(Body::One(Box::new(event)));
     let first = text.trim_ascii_start().bytes().next();
     match (format, first) {
@@ -234,9 +240,9 @@ fn parse(format: &Format, text: &str, reading: &Reading<'_>) -> Result<Body, Pro
         (_, None) => Err(malformed("the body is empty".to_owned())),
         (Format::Json, Some(b'{')) => one(reading.native(value(text)?)),
         (Format::CloudEvent | Format::CloudEvents, Some(b'{')) => one(reading.cloud(value(text)?)),
-        (Format::Json, Some(b'[')) => many(text, |event| reading.native(event)),
+        (Format::Json, Some(b'[')) => many(text, |event| reading.native(event)).await,
         (Format::CloudEventBatch | Format::CloudEvents, Some(b'[')) => {
-            many(text, |event| reading.cloud(event))
+            many(text, |event| reading.cloud(event)).await
         }
         (Format::CloudEvent, _) => Err(malformed("this media type is one CloudEvent".to_owned())),
         (Format::CloudEventBatch, _) => Err(malformed(
@@ -258,13 +264,23 @@ fn not_json(error: serde_json::Error) -> Problem {
     malformed(format!("the body is not JSON: {error}"))
 }
 
-fn many(text: &str, read: impl Fn(&str) -> Read) -> Result<Body, Problem> {
+/// Reads an array. Whatever else the thread serves has its turn in between.
+async fn many(text: &str, read: impl Fn(&str) -> Read) -> Result<Body, Problem> {
     let items: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
     if items.len() > MAX_BODY_EVENTS {
         return Err(too_many());
     }
-    let events = items.into_iter().map(|item| read(item.get()));
-    Ok(Body::Many(events.collect()))
+    // To find where each begins takes a while, too.
+    tokio::task::yield_now().await;
+    let (mut events, mut since) = (Vec::with_capacity(items.len()), Instant::now());
+    for item in items {
+        events.push(read(item.get()));
+        if since.elapsed() > TURN {
+            tokio::task::yield_now().await;
+            since = Instant::now();
+        }
+    }
+    Ok(Body::Many(events))
 }
 
 fn too_many() -> Problem {
