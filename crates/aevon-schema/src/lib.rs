@@ -29,7 +29,7 @@ pub mod state;
 mod statement;
 pub mod status;
 pub mod sweep;
-pub mod sweep_checkpoints;
+mod sweep_checkpoints;
 mod values;
 pub mod verify;
 mod voids;

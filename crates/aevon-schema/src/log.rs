@@ -43,6 +43,9 @@ pub struct Logged {
     pub data: String,
     /// A JSON object.
     pub metadata: String,
+    /// The position of the void that takes it out of every answer; a feed does not look for it, as
+    /// the void comes later in it.
+    pub voided_by: Option<Position>,
 }
 
 impl Logged {
@@ -254,6 +257,7 @@ type Columns = (
     Integer,
     Jsonb,
     Jsonb,
+    Nullable<BigInt>,
 );
 type Row = (
     i32,
@@ -266,6 +270,7 @@ type Row = (
     i32,
     JsonString,
     JsonString,
+    Option<i64>,
 );
 
 /// Takes rows in until a page is full.
@@ -306,5 +311,6 @@ fn read(row: Row) -> Logged {
         schema_version,
         data,
         metadata,
+        voided_by: row.10.map(|seq| Position { partition, seq }),
     }
 }

@@ -6,7 +6,10 @@ use crate::database::Connection;
 use crate::error::StoreError;
 use crate::rules::Status;
 use crate::statement::Statement;
-use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
+use crate::values::from_pg;
+use aevon_core::time::Timestamp;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text, Timestamptz};
 use diesel_async::RunQueryDsl;
 
 /// A version of a rule.
@@ -33,6 +36,10 @@ pub struct Progress {
     pub head: i64,
     /// Age in seconds of the oldest event that they don't hold; 0 where there is none.
     pub age_seconds: f64,
+    /// When they were written last.
+    pub swept_at: Option<Timestamp>,
+    /// How long that slice took.
+    pub sweep_seconds: Option<f64>,
 }
 
 impl Progress {
@@ -55,8 +62,21 @@ type Columns = (
     BigInt,
     BigInt,
     Double,
+    Nullable<Timestamptz>,
+    Nullable<Double>,
 );
-type Row = (i32, String, i32, String, i32, i64, i64, f64);
+type Row = (
+    i32,
+    String,
+    i32,
+    String,
+    i32,
+    i64,
+    i64,
+    f64,
+    Option<PgTimestamp>,
+    Option<f64>,
+);
 
 /// Every version of every name, or of one, by name and version.
 ///
@@ -85,12 +105,14 @@ pub async fn read(
     rows.chunk_by(|a, b| a.0 == b.0).map(version).collect()
 }
 
-fn progress((.., partition, checkpoint, head, age_seconds): &Row) -> Progress {
+fn progress(row: &Row) -> Progress {
     Progress {
-        partition: *partition,
-        checkpoint: *checkpoint,
-        head: *head,
+        partition: row.4,
+        checkpoint: row.5,
+        head: row.6,
         // Stamps may run ahead of the clock for a moment.
-        age_seconds: age_seconds.max(0.0),
+        age_seconds: row.7.max(0.0),
+        swept_at: row.8.map(from_pg),
+        sweep_seconds: row.9,
     }
 }

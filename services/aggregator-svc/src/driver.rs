@@ -4,7 +4,7 @@ use crate::metrics::AggregatorMetrics;
 use crate::schedule::{Schedule, jittered};
 use aevon_schema::sweep::{self, Backlog, Turn};
 use aevon_schema::with_causes;
-use aevon_schema::{Connection, Database, StoreError, discards, rules, sweep_checkpoints};
+use aevon_schema::{Connection, Database, StoreError, discards, rules, status};
 use aevon_service::settings::AggregationSettings;
 use aevon_service::shutdown::Shutdown;
 use aevon_service::telemetry;
@@ -106,7 +106,7 @@ impl Driver<'_> {
     }
 
     async fn look_at_lags(&self, connection: &mut Connection) -> Result<(), StoreError> {
-        let look = sweep_checkpoints::lags(connection, None);
+        let look = status::read(connection, None);
         self.metrics
             .set_lags(&within("looking at lags", look).await?);
         Ok(())

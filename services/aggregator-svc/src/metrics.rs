@@ -1,8 +1,8 @@
 //! What is counted of sweeps, and how far the buckets are behind.
 
 use aevon_schema::rules::Status;
+use aevon_schema::status::VersionStatus;
 use aevon_schema::sweep::{Backlog, Swept};
-use aevon_schema::sweep_checkpoints::Lag;
 use aevon_service::metrics::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use aevon_service::metrics::{Metrics, SECONDS};
 use std::sync::{Arc, OnceLock};
@@ -130,17 +130,20 @@ impl AggregatorMetrics {
     }
 
     /// How far each version is behind in each partition that has events.
-    pub(crate) fn set_lags(&self, lags: &[Lag]) {
+    pub(crate) fn set_lags(&self, standing: &[VersionStatus]) {
         // Versions that were retired since are gone.
         self.rule_lag_events.reset();
         self.rule_lag_seconds.reset();
-        for lag in lags {
-            let (version, partition) = (lag.version.to_string(), lag.partition.to_string());
-            let labels = [lag.rule.as_str(), &version, &partition];
-            let events = self.rule_lag_events.with_label_values(&labels);
-            events.set(lag.events());
-            let seconds = self.rule_lag_seconds.with_label_values(&labels);
-            seconds.set(lag.lag_seconds as i64);
+        for of in standing.iter().filter(|of| of.status != Status::Retired) {
+            let version = of.version.to_string();
+            for one in of.partitions.iter().filter(|one| one.head > 0) {
+                let partition = one.partition.to_string();
+                let labels = [of.name.as_str(), &version, &partition];
+                let events = self.rule_lag_events.with_label_values(&labels);
+                events.set(one.lag_events());
+                let seconds = self.rule_lag_seconds.with_label_values(&labels);
+                seconds.set(one.age_seconds as i64);
+            }
         }
     }
 

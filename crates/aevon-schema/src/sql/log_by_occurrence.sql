@@ -1,6 +1,6 @@
 -- log_by_occurrence: the events of a principal up to a version, as they occurred, behind one of them
 SELECT e.partition, e.seq, q.principal_id, e.event_id, e.type, e.occurred_at, e.ingested_at,
-       e.schema_version, e.data, e.metadata
+       e.schema_version, e.data, e.metadata, v.void_seq
 FROM principals q
 CROSS JOIN LATERAL (
     SELECT n.*
@@ -15,6 +15,9 @@ CROSS JOIN LATERAL (
     ORDER BY n.occurred_at, n.seq
     LIMIT $10
 ) e
+LEFT JOIN voids v
+       ON v.principal_no = e.principal_no AND v.target_seq = e.seq AND v.partition = $1
+      AND v.void_seq <= $4
 WHERE q.tenant_id = $2
   AND q.principal_id = $3
   AND q.partition = $1

@@ -1,7 +1,7 @@
 -- log_feed: the events of a tenant between two positions of each partition, as they came in; the
 -- first so many
 SELECT f.partition, f.seq, f.principal_id, f.event_id, f.type, f.occurred_at, f.ingested_at,
-       f.schema_version, f.data, f.metadata
+       f.schema_version, f.data, f.metadata, NULL::bigint
 FROM unnest($2, $3, $4) AS u (partition, after, upto)
 CROSS JOIN LATERAL (
     SELECT e.partition, e.seq, q.principal_id, e.event_id, e.type, e.occurred_at, e.ingested_at,

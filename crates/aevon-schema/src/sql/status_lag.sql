@@ -1,7 +1,9 @@
 -- status_lag: where the buckets of every rule version stand in every partition, and the age in
--- seconds of the oldest event that they don't hold
+-- seconds of the oldest event that they don't hold; when they were written last, and how long that
+-- took
 SELECT r.rule_no, r.name, r.version, r.status, p.partition, coalesce(c.seq, 0), coalesce(h.seq, 0),
-       coalesce(extract(epoch FROM now() - o.ingested_at), 0)::double precision
+       coalesce(extract(epoch FROM now() - o.ingested_at), 0)::double precision,
+       c.swept_at, c.sweep_seconds
 FROM rules r
 CROSS JOIN partitions p
 LEFT JOIN sweep_checkpoints c

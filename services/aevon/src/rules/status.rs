@@ -250,6 +250,8 @@ mod tests {
             checkpoint: *checkpoint,
             head: 1_000,
             age_seconds: 7.0,
+            swept_at: None,
+            sweep_seconds: None,
         };
         VersionStatus {
             name: "r".to_owned(),

@@ -88,7 +88,7 @@ async fn a_rule_may_change_under_load_and_every_answer_is_right_for_the_version_
     apply(&db, &[("total.yaml", &total("a"))]);
     let ingest = Service::start("ingest-svc", db.url(), &[]).await;
     let projection = Service::start("projection-svc", db.url(), &[]).await;
-    let _aggregators = [aggregator(&db, "200").await, aggregator(&db, "200").await];
+    let _aggregators = [aggregator(&db, "2000").await, aggregator(&db, "2000").await];
     store(&ingest, 0, 4_000).await;
     let (is_over, acknowledged) = (AtomicBool::new(false), AtomicI64::new(4_000));
 

@@ -218,6 +218,17 @@ async fn one_event_is_found_by_its_identity_whatever_it_is_called() {
     assert!(found["position"].is_string() && found["ingested_at"].is_string());
     let listed = world.get("/v1/events/acme?principal_id=a/b").await;
     assert_eq!(listed["items"], json!([found]));
+    let void = json!({"tenant_id": "acme", "principal_id": "a/b", "id": "v", "type": "aevon.void",
+        "occurred_at": "2026-01-01T00:00:00Z",
+        "data": {"event_id": "../é", "source": "gw/1", "reason": "a mistake"}});
+    assert_eq!(world.ingest.post(void.to_string()).await.status, 202);
+    let (voided, listed) = (
+        world.get(path).await,
+        world.get("/v1/events/acme?principal_id=a/b").await,
+    );
+    assert_eq!(voided["voided_by"], listed["items"][1]["position"]);
+    assert_eq!(listed["items"][0]["voided_by"], voided["voided_by"]);
+    assert_eq!(listed["items"][1].get("voided_by"), None);
     for other in [
         "/v1/events/acme/a%2Fb/..%2F%C3%A9",
         "/v1/events/acme/a/..%2F%C3%A9?source=gw%2F1",

@@ -56,6 +56,10 @@ pub(super) struct Item<'a> {
     data: &'a RawValue,
     #[schema(value_type = Object)]
     metadata: &'a RawValue,
+    /// In lists, and of one event: the position of the void that takes it out of every answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    voided_by: Option<Position>,
 }
 
 impl<'a> Item<'a> {
@@ -72,6 +76,7 @@ impl<'a> Item<'a> {
             schema_version: event.schema_version,
             data: document(&event.data)?,
             metadata: document(&event.metadata)?,
+            voided_by: event.voided_by,
         })
     }
 

@@ -10,7 +10,7 @@ use aevon_core::json::Path;
 use aevon_core::operator::Operator;
 use aevon_core::time::Timestamp;
 use aevon_schema::rules::{self, RuleVersion, Status};
-use aevon_schema::sweep_checkpoints::{self, Lag};
+use aevon_schema::status::{self, Progress, VersionStatus};
 use aevon_service::auth::Scope;
 use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
@@ -107,13 +107,10 @@ pub(crate) async fn get(
     let name = path_identifier(&request, "name", 2)?;
     Parameters::of(&request)?.finish()?;
     projection.partitions.get().ok_or_else(not_ready)?;
-    let (versions, lags) = projection
+    let (versions, standing) = projection
         .ask(async |connection| {
             let versions = rules::list(connection, Some(&name)).await?;
-            Ok((
-                versions,
-                sweep_checkpoints::lags(connection, Some(&name)).await?,
-            ))
+            Ok((versions, status::read(connection, Some(&name)).await?))
         })
         .await?;
     if versions.is_empty() {
@@ -124,7 +121,7 @@ pub(crate) async fn get(
         name: &name,
         versions: versions
             .iter()
-            .map(|version| Item::new(version).with_partitions(&lags))
+            .map(|version| Item::new(version).with_partitions(&standing))
             .collect(),
     }))
 }
@@ -266,24 +263,26 @@ impl<'a> Item<'a> {
         }
     }
 
-    fn with_partitions(self, lags: &[Lag]) -> Self {
-        let ours = lags
-            .iter()
-            .filter(|lag| lag.rule == self.name && lag.version == self.version);
-        let partitions = Some(ours.map(Standing::new).collect());
+    fn with_partitions(self, standing: &[VersionStatus]) -> Self {
+        let ours = standing.iter().find(|one| one.version == self.version);
+        let partitions = ours.map(|ours| {
+            let has_events = |one: &&Progress| one.head > 0;
+            let partitions = ours.partitions.iter().filter(has_events);
+            partitions.map(Standing::new).collect()
+        });
         Self { partitions, ..self }
     }
 }
 
 impl Standing {
-    fn new(lag: &Lag) -> Self {
+    fn new(progress: &Progress) -> Self {
         Self {
-            partition: lag.partition,
-            checkpoint: lag.checkpoint,
-            lag_events: lag.events(),
-            lag_seconds: lag.lag_seconds,
-            last_swept_at: lag.swept_at,
-            sweep_seconds: lag.sweep_seconds,
+            partition: progress.partition,
+            checkpoint: progress.checkpoint,
+            lag_events: progress.lag_events(),
+            lag_seconds: progress.age_seconds,
+            last_swept_at: progress.swept_at,
+            sweep_seconds: progress.sweep_seconds,
         }
     }
 }
