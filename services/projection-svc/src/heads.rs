@@ -9,7 +9,13 @@ use tokio::time::Instant;
 
 /// What was seen last, and when. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heads(Arc<Mutex<Option<(Instant, Vec<Position>)>>>);
+pub(crate) struct Heads(Arc<Mutex<Option<Seen>>>);
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    heads: Vec<Position>,
+}
 
 impl Heads {
     /// The heads as they were at most `age` ago. Whoever finds them older looks, the others wait for
@@ -21,11 +27,14 @@ impl Heads {
     ) -> Result<Vec<Position>, Problem> {
         let mut seen = self.0.lock().await;
         match &*seen {
-            Some((at, heads)) if at.elapsed() < age => Ok(heads.clone()),
+            Some(seen) if seen.at.elapsed() < age => Ok(seen.heads.clone()),
             _ => {
                 let at = Instant::now();
                 let heads = look().await?;
-                *seen = Some((at, heads.clone()));
+                *seen = Some(Seen {
+                    at,
+                    heads: heads.clone(),
+                });
                 Ok(heads)
             }
         }
