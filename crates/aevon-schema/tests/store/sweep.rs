@@ -20,11 +20,22 @@ async fn world() -> (World, i32) {
 
 const ALL_TEN: Option<&str> = Some("1023");
 
+/// Whether nobody holds the lease of a partition.
+async fn is_free(world: &World, partition: i32) -> bool {
+    let lease = "SELECT FROM sweep_leases WHERE partition = $1 FOR UPDATE SKIP LOCKED";
+    let client = world.db.client().await;
+    !client.query(lease, &[&partition]).await.unwrap().is_empty()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_killed_between_fold_and_commit_leaves_nothing_behind() {
     let (world, partition) = world().await;
     for stage in 0..3 {
         let mut connection = world.connection().await;
+        // The server notices a closed connection when it next reads from it.
+        while !is_free(&world, partition).await {
+            tokio::task::yield_now().await;
+        }
         let sweep = Sweep::open(&mut connection, partition, 100, Turn::Front)
             .await
             .unwrap();
