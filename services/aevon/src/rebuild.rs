@@ -39,7 +39,10 @@ pub(crate) async fn run(settings: &Settings, rule: &str) -> anyhow::Result<()> {
     let connection = &mut database.connect().await?;
     let begun = rebuild::begin(connection, rule).await?;
     let rebuild = begun.with_context(|| {
-        format!("no version of {rule} is active; `aevon rules status` lists what there is")
+        format!(
+            "no version of a rule named {rule} is active: one that is still being filled has nothing \
+             to rebuild, and a retired one is not swept; `aevon rules status` lists what there is"
+        )
     })?;
     eprintln!(
         "rebuilding {rule}, version {}: generation {} beside {}",

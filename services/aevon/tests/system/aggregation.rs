@@ -228,7 +228,7 @@ async fn a_rebuild_mends_buckets_beside_a_running_aggregator_and_without_one() {
     let early = rebuild("total");
     assert!(!early.status.success());
     assert!(
-        text(&early.stderr).contains("no version of total is active"),
+        text(&early.stderr).contains("no version of a rule named total is active"),
         "{early:?}"
     );
     let client = db.client().await;

@@ -1,0 +1,144 @@
+//! What is asked of which rules: the parameters that every view of state shares.
+
+use crate::http::request::{Parameters, invalid, range};
+use aevon_core::json::Path;
+use aevon_core::labels::Grouping;
+use aevon_core::state::{Granularity, Question};
+use aevon_schema::state::Selection;
+use aevon_service::problem::Problem;
+use std::collections::HashMap;
+use utoipa::IntoParams;
+
+/// The parameters, for the OpenAPI document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read")]
+pub(crate) struct QuestionParameters {
+    /// A rule's name, or `name:version` to pin a version; repeatable. None: every rule that answers.
+    #[param(explode, example = json!(["tokens_used"]))]
+    rule: Option<Vec<String>>,
+    /// Valid time, inclusive, any microsecond. None: unbounded.
+    #[param(value_type = Option<String>, format = DateTime, example = "2026-02-11T10:29:30Z")]
+    start: Option<String>,
+    /// Valid time, exclusive. None: unbounded.
+    #[param(value_type = Option<String>, format = DateTime, example = "2026-02-12T00:00:00Z")]
+    end: Option<String>,
+    /// One value, or windows, in UTC, cut by the range.
+    #[param(pattern = "^(total|1m|1h|1d)$", example = "1h")]
+    granularity: Option<String>,
+    /// Dimensions of the rules asked for; repeatable, or separated by commas.
+    #[param(explode, example = json!(["model"]))]
+    group_by: Option<Vec<String>>,
+    /// `filter[dim]=label` keeps the groups with this label; repeatable. `filter[dim]` without `=` is
+    /// the group without a value.
+    #[param(style = DeepObject, explode, example = json!({"model": "m1"}))]
+    filter: Option<HashMap<String, String>>,
+}
+
+/// Takes what is asked of each rule.
+///
+/// # Errors
+/// 400.
+pub(crate) fn question(parameters: &mut Parameters) -> Result<Question, Problem> {
+    Ok(Question {
+        range: range(parameters)?,
+        granularity: granularity(parameters.one("granularity")?)?,
+        grouping: grouping(parameters)?,
+    })
+}
+
+/// `name`, or `name:version`; none is every rule that answers.
+///
+/// # Errors
+/// 400.
+pub(crate) fn selection(parameters: &mut Parameters) -> Result<Selection, Problem> {
+    let values = &parameters.all("rule");
+    let mut selection = Selection::default();
+    for value in values {
+        match value.split_once(':') {
+            None if value.is_empty() => return Err(invalid("rule", "must not be empty")),
+            None => selection.names.push(value.clone()),
+            Some((name, version)) => {
+                let version = version.parse::<i32>().ok().filter(|version| *version > 0);
+                let reason = || format!("{value:?} is not of the form name or name:version");
+                let version = version.ok_or_else(|| invalid("rule", reason()))?;
+                selection.pinned.push((name.to_owned(), version));
+            }
+        }
+    }
+    // A name with NUL is no rule's, and Postgres could not even be asked.
+    match values.iter().find(|value| value.contains('\0')) {
+        None => Ok(selection),
+        Some(_) => Err(invalid("rule", "holds a control character")),
+    }
+}
+
+fn granularity(value: Option<String>) -> Result<Granularity, Problem> {
+    let Some(value) = value else {
+        return Ok(Granularity::default());
+    };
+    let names = Granularity::NAMES;
+    let found = names.iter().find(|(name, _)| *name == value);
+    found.map(|(_, granularity)| *granularity).ok_or_else(|| {
+        let known = names.map(|(name, _)| name).join(", ");
+        invalid("granularity", format!("{value:?} is not one of {known}"))
+    })
+}
+
+/// `group_by=a&group_by=b`, or `a,b`; `filter[a]=x` keeps a label, `filter[a]` the group that has
+/// none.
+fn grouping(parameters: &mut Parameters) -> Result<Grouping, Problem> {
+    let mut grouping = Grouping::default();
+    for name in parameters.all("group_by").iter().flat_map(|v| v.split(',')) {
+        let path = dimension("group_by", name)?;
+        if !grouping.by.contains(&path) {
+            grouping.by.push(path);
+        }
+    }
+    for (name, value) in parameters.keyed("filter") {
+        let parameter = format!("filter[{name}]");
+        // A label with NUL is no event's, and Postgres could not even be asked.
+        if value.as_ref().is_some_and(|value| value.contains('\0')) {
+            return Err(invalid(&parameter, "holds a control character"));
+        }
+        grouping.keep(&dimension(&parameter, &name)?, value);
+    }
+    Ok(grouping)
+}
+
+fn dimension(parameter: &str, name: &str) -> Result<Path, Problem> {
+    match Path::parse(name) {
+        Ok(_) if name.contains('\0') => Err(invalid(parameter, "holds a control character")),
+        Ok(path) => Ok(path),
+        Err(reason) => Err(invalid(parameter, format!("{name:?} {reason}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+    use aevon_service::problem::Code;
+
+    fn select(values: &[&str]) -> Result<Selection, Problem> {
+        let query: Vec<_> = values.iter().map(|v| format!("rule={v}")).collect();
+        let uri = format!("/x?{}", query.join("&"));
+        let request = TestRequest::with_uri(&uri).to_http_request();
+        selection(&mut Parameters::of(&request)?)
+    }
+
+    #[test]
+    fn a_rule_is_a_name_or_a_name_with_a_version() {
+        let selected = select(&["a", "b:7"]).unwrap();
+        assert_eq!(selected.names, ["a"]);
+        assert_eq!(selected.pinned, [("b".to_owned(), 7)]);
+        assert_eq!(select(&[]).unwrap(), Selection::default());
+        for wrong in ["", "b:", "b:0", "b:-1", "b:x", "b:99999999999", "a%00"] {
+            assert_eq!(
+                select(&[wrong]).unwrap_err().code,
+                Code::InvalidParameter,
+                "{wrong}"
+            );
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! An answer as it is sent.
+
+use crate::http::operators;
+use aevon_core::operator::Operator;
+use aevon_core::position::Version;
+use aevon_core::time::Timestamp;
+use aevon_schema::state::{RuleState, State, StateQuery};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// What the log adds up to. Where `states` has one entry, its fields stand beside it too.
+#[derive(Serialize, ToSchema)]
+#[schema(as = State)]
+pub(crate) struct Answer<'a> {
+    tenant_id: &'a str,
+    principal_id: &'a str,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    start: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    end: Option<Timestamp>,
+    granularity: &'static str,
+    timezone: &'static str,
+    /// Where in the principal's partition the answer stands: at the head of the snapshot that
+    /// answered, or where it was asked for. As a parameter it gives the same answer, for ever.
+    #[schema(value_type = String)]
+    version: Version,
+    /// When that event was ingested.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    as_of: Option<Timestamp>,
+    /// Where there is just one state, its fields stand here too.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    only: Option<RuleAnswer<'a>>,
+    states: Vec<RuleAnswer<'a>>,
+    meta: Meta,
+}
+
+/// What one version of a rule adds up to.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = RuleState)]
+pub(crate) struct RuleAnswer<'a> {
+    rule: &'a str,
+    rule_version: i32,
+    #[schema(schema_with = operators)]
+    operator: Operator,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unit: Option<&'a str>,
+    /// Ordered by window, then by group.
+    values: Vec<WindowValue<'a>>,
+}
+
+/// What a rule adds up to over a window, or over the whole range.
+#[derive(Clone, Serialize, ToSchema)]
+pub(crate) struct WindowValue<'a> {
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    window_start: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    window_end: Option<Timestamp>,
+    /// Only where the answer is divided into groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<HashMap<String, Option<String>>>, nullable = false)]
+    group: Option<Group<'a>>,
+    /// An exact decimal.
+    #[schema(required)]
+    value: Option<String>,
+    /// Only where the value is an estimate.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    estimate: Option<Estimate>,
+    /// Events that entered the value.
+    event_count: i64,
+    /// Events without a usable value, or on which the filter failed.
+    skipped_count: i64,
+}
+
+#[derive(Clone, Serialize, ToSchema)]
+pub(crate) struct Estimate {
+    approximate: bool,
+    /// The standard error, in parts of the value.
+    relative_error: f64,
+}
+
+/// Labels by the names of their dimensions.
+#[derive(Clone)]
+struct Group<'a> {
+    dimensions: &'a [String],
+    labels: &'a [Option<String>],
+}
+
+impl Serialize for Group<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.dimensions.iter().zip(self.labels))
+    }
+}
+
+/// What may differ between two equal answers.
+#[derive(Serialize, ToSchema)]
+struct Meta {
+    #[schema(value_type = Option<String>, format = DateTime, required)]
+    data_through: Option<Timestamp>,
+    /// How far this database is behind its primary.
+    #[serde(serialize_with = "plain")]
+    staleness_seconds: f64,
+    /// Events that were folded from the raw log, as no bucket holds them yet.
+    lag_events: i64,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(query: &'a StateQuery, version: Version, state: &'a State) -> Self {
+        let states: Vec<RuleAnswer<'a>> = state.states.iter().map(RuleAnswer::new).collect();
+        Self {
+            tenant_id: &query.tenant_id,
+            principal_id: &query.principal_id,
+            start: query.question.range.start,
+            end: query.question.range.end,
+            granularity: query.question.granularity.as_str(),
+            timezone: "UTC",
+            version,
+            as_of: state.data_through,
+            only: match states.as_slice() {
+                [only] => Some(only.clone()),
+                _ => None,
+            },
+            states,
+            meta: Meta {
+                data_through: state.data_through,
+                staleness_seconds: state.staleness_seconds,
+                lag_events: state.states.iter().map(|s| s.lag_events).max().unwrap_or(0),
+            },
+        }
+    }
+}
+
+impl<'a> RuleAnswer<'a> {
+    fn new(state: &'a RuleState) -> Self {
+        let operator = state.rule.operator;
+        let value = |value: &'a aevon_core::state::Value| {
+            let shown = value.shown(operator);
+            WindowValue {
+                window_start: value.window_start,
+                window_end: value.window_end,
+                group: (!state.dimensions.is_empty()).then_some(Group {
+                    dimensions: &state.dimensions,
+                    labels: &value.group.0,
+                }),
+                value: shown.value,
+                estimate: shown.relative_error.map(|relative_error| Estimate {
+                    approximate: true,
+                    relative_error,
+                }),
+                event_count: value.partial.event_count,
+                skipped_count: value.partial.skipped_count,
+            }
+        };
+        Self {
+            rule: &state.rule.name,
+            rule_version: state.rule_version,
+            operator,
+            unit: state.rule.unit.as_deref(),
+            values: state.values.iter().map(value).collect(),
+        }
+    }
+}
+
+/// Seconds without a fraction where there is none: `0`, not `0.0`.
+pub(crate) fn plain<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if seconds.fract() == 0.0 {
+        serializer.serialize_i64(*seconds as i64)
+    } else {
+        serializer.serialize_f64(*seconds)
+    }
+}
