@@ -1,5 +1,7 @@
--- rebuild_standing: how far two generations are in each partition that has events
-SELECT p.partition, coalesce(live.seq, 0), coalesce(built.seq, 0), h.seq
+-- rebuild_standing: how far two generations are in each partition that has events, and whether both
+-- keep totals of tenants there
+SELECT p.partition, coalesce(live.seq, 0), coalesce(built.seq, 0), h.seq,
+       coalesce(live.totals_seq = live.seq AND built.totals_seq = built.seq, false)
 FROM partitions p
 LEFT JOIN sweep_checkpoints live
        ON live.rule_no = $1 AND live.generation = $2 AND live.partition = p.partition
