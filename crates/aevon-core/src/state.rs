@@ -7,10 +7,12 @@
 
 mod answer;
 mod plan;
+mod ranking;
 mod span;
 
-pub use answer::Answer;
+pub use answer::{Answer, total};
 pub use plan::Plan;
+pub use ranking::{Rank, Ranking};
 pub use span::Span;
 
 use crate::labels::{Grouping, Labels};

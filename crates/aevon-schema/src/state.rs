@@ -5,9 +5,13 @@
 //! checkpoints, head, buckets, events. Works on a hot standby: no writes, no locks.
 //! Invariant: memory does not grow with the tail or the buckets: rows are folded as they arrive.
 
+mod list;
 mod past;
+mod ranked;
 mod rows;
+mod several;
 mod snapshot;
+mod tenant;
 
 use crate::access::Access;
 use crate::database::{Connection, Database};
@@ -15,13 +19,14 @@ use crate::error::StoreError;
 use crate::events;
 use aevon_core::identity::partition_of;
 use aevon_core::json::Path;
-use aevon_core::position::Position;
+use aevon_core::position::{Position, Version};
 use aevon_core::rule::Rule;
 use aevon_core::state::{Question, TooLarge, Value};
 use aevon_core::time::Timestamp;
 use past::Past;
 pub(crate) use rows::head;
 use snapshot::{Newest, Snapshot};
+pub use tenant::{AsOf, Listed, PageEnd, StateList, TenantQuery, TenantState, Which, list, total};
 use std::time::{Duration, Instant};
 
 /// What reads need of the database.
@@ -30,6 +35,7 @@ pub const ACCESS: Access = Access {
     privileges: &[
         ("partitions", "SELECT"),
         ("principals", "SELECT"),
+        ("tenants", "SELECT"),
         ("events", "SELECT"),
         ("voids", "SELECT"),
         ("rules", "SELECT"),
@@ -153,6 +159,17 @@ pub enum StateError {
     /// The answer would be too large.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// A list by value would have to hold too many principals.
+    #[error("more than {0} principals have events that no bucket holds")]
+    TooManyUnswept(usize),
+    /// A version that names no position of a partition that the answer is about.
+    #[error("{version} names no position of partition {partition}, which this answer is about")]
+    IncompleteVersion {
+        /// What was asked for.
+        version: Version,
+        /// The first partition that it does not name.
+        partition: i32,
+    },
     /// A position that the log has not come to.
     #[error("there is no position {wanted}: the newest is {}:{head}", .wanted.partition)]
     UnknownVersion {
@@ -200,9 +217,20 @@ pub async fn read(
     query: &StateQuery,
     budget: Duration,
 ) -> Result<State, StateError> {
-    let until = Instant::now() + query.wait;
+    let read = async || read_once(database, partitions, query).await;
+    patiently(database, query.wait, budget, read).await
+}
+
+/// Reads within `budget`, which begins once what is asked for is visible, for which it waits so long.
+async fn patiently<T>(
+    database: &Database,
+    wait: Duration,
+    budget: Duration,
+    read: impl AsyncFn() -> Result<T, StateError>,
+) -> Result<T, StateError> {
+    let until = Instant::now() + wait;
     loop {
-        let answered = tokio::time::timeout(budget, read_again(database, partitions, query)).await;
+        let answered = tokio::time::timeout(budget, twice(&read)).await;
         match answered.unwrap_or(Err(StateError::BudgetExceeded(budget))) {
             Err(StateError::NotVisible { wanted, .. }) if Instant::now() < until => {
                 wait_for(database, wanted, until).await?;
@@ -237,17 +265,11 @@ async fn wait_for(database: &Database, wanted: Position, until: Instant) -> Resu
     }
 }
 
-async fn read_again(
-    database: &Database,
-    partitions: i32,
-    query: &StateQuery,
-) -> Result<State, StateError> {
-    match read_once(database, partitions, query).await {
+async fn twice<T>(read: &impl AsyncFn() -> Result<T, StateError>) -> Result<T, StateError> {
+    match read().await {
         // A read changes nothing. The connection may have died since it was used last, and a
         // server on its way down refuses before it is gone: another connection tells.
-        Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => {
-            read_once(database, partitions, query).await
-        }
+        Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => read().await,
         answered => answered,
     }
 }
@@ -311,6 +333,7 @@ async fn read_past(
         warm_for_events: connection.is_warm(PAST_EVENTS),
         partition,
         query,
+        is_total: false,
     };
     let found = past.read(at).await?;
     connection.set_warm(PAST);

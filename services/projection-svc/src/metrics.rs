@@ -54,12 +54,18 @@ impl ProjectionMetrics {
 
     /// A read came to its end.
     pub(crate) fn read(&self, read: &Result<State, StateError>) {
+        let cost = |state: &State| (state.states.len(), state.buckets, state.raw_events);
+        self.read_of_tenant(read.as_ref().map(cost));
+    }
+
+    /// The same of several principals: how many rules answered, and from how many buckets and events.
+    pub(crate) fn read_of_tenant(&self, read: Result<(usize, u64, u64), &StateError>) {
         match read {
-            Ok(state) => {
+            Ok((rules, buckets, raw_events)) => {
                 self.answered.inc();
-                self.rules.observe(state.states.len() as f64);
-                self.buckets.observe(state.buckets as f64);
-                self.raw_events.observe(state.raw_events as f64);
+                self.rules.observe(rules as f64);
+                self.buckets.observe(buckets as f64);
+                self.raw_events.observe(raw_events as f64);
             }
             Err(StateError::BudgetExceeded(_)) => self.budget_exceeded.inc(),
             Err(StateError::Store(_)) => self.failed.inc(),
@@ -67,6 +73,8 @@ impl ProjectionMetrics {
                 StateError::UnknownRule(_)
                 | StateError::UnknownDimension { .. }
                 | StateError::TooLarge(_)
+                | StateError::TooManyUnswept(_)
+                | StateError::IncompleteVersion { .. }
                 | StateError::UnknownVersion { .. }
                 | StateError::NotVisible { .. },
             ) => self.refused.inc(),

@@ -3,8 +3,14 @@
 SELECT u.place, b.value, b.latest_at, b.latest_seq, b.sketch
 FROM unnest($2, $3, $4, $5, $6, $7) WITH ORDINALITY
      AS u (tenant_no, rule_no, generation, labels_hash, window_start, epoch, place)
-JOIN tenants t ON t.tenant_no = u.tenant_no AND t.partition = $1
 -- OFFSET 0, here and below, keeps the planner from reading all of the partition.
+CROSS JOIN LATERAL (
+    SELECT o.tenant_id
+    FROM tenants o
+    WHERE o.tenant_no = u.tenant_no
+      AND o.partition = $1
+    OFFSET 0
+) t
 CROSS JOIN LATERAL (
     SELECT p.principal_no
     FROM principals p

@@ -37,6 +37,7 @@ pub(super) const fn begin(warm: bool) -> &'static str {
 }
 
 /// A rule that answers.
+#[derive(Clone)]
 pub(super) struct Chosen {
     pub(super) rule_no: i32,
     pub(super) version: i32,
@@ -175,29 +176,65 @@ pub(super) async fn add_events(
     principal_id: &str,
     mut events: impl Rows<RawRow>,
 ) -> Result<u64, StoreError> {
-    let (mut count, mut since) = (0, Instant::now());
+    let (mut count, mut turn) = (0, Turn::default());
     while let Some(row) = events.try_next().await? {
         count += 1;
-        // So that the budget of the read, and whoever shares the thread, have their turn.
-        if since.elapsed() > TURN {
-            tokio::task::yield_now().await;
-            since = Instant::now();
-        }
-        let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
-        let subject = Subject::new(Fact {
-            position: Position { partition, seq },
-            occurred_at: from_pg(occurred_at),
-            event_type: &event_type,
-            schema_version,
-            principal_id,
-            data: &data,
-            metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
-        });
-        for answer in answers.iter_mut() {
-            answer.add_event(&subject);
-        }
+        turn.take().await;
+        add_event(answers, partition, principal_id, row);
     }
     Ok(count)
+}
+
+/// The same with events of several principals.
+pub(super) async fn add_events_of_tenant(
+    answers: &mut [Answer<'_>],
+    partition: i32,
+    mut events: impl Rows<RawOfTenantRow>,
+) -> Result<u64, StoreError> {
+    let (mut count, mut turn) = (0, Turn::default());
+    while let Some(row) = events.try_next().await? {
+        count += 1;
+        turn.take().await;
+        let (seq, occurred_at, event_type, schema_version, data, metadata, principal_id) = row;
+        let row = (seq, occurred_at, event_type, schema_version, data, metadata);
+        add_event(answers, partition, &principal_id, row);
+    }
+    Ok(count)
+}
+
+fn add_event(answers: &mut [Answer<'_>], partition: i32, principal_id: &str, row: RawRow) {
+    let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
+    let subject = Subject::new(Fact {
+        position: Position { partition, seq },
+        occurred_at: from_pg(occurred_at),
+        event_type: &event_type,
+        schema_version,
+        principal_id,
+        data: &data,
+        metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
+    });
+    for answer in answers.iter_mut() {
+        answer.add_event(&subject);
+    }
+}
+
+/// Gives way now and then, so that the budget of the read, and whoever shares the thread, have their
+/// turn.
+pub(super) struct Turn(Instant);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Turn {
+    pub(super) async fn take(&mut self) {
+        if self.0.elapsed() > TURN {
+            tokio::task::yield_now().await;
+            self.0 = Instant::now();
+        }
+    }
 }
 
 /// The answer of a rule, of which everything was taken in.
@@ -213,6 +250,11 @@ impl Finished {
             values: answer.finish(),
         }
     }
+
+    /// The values.
+    pub(super) fn into_values(self) -> Result<Vec<Value>, TooLarge> {
+        self.values
+    }
 }
 
 /// The answer as a whole.
@@ -224,8 +266,28 @@ pub(super) fn conclude(
     finished: Vec<Finished>,
     cost: Cost,
 ) -> Result<State, StateError> {
-    check_selection(&query.selection, &chosen)?;
-    check_dimensions(query, &chosen)?;
+    let seq = standpoint.seq;
+    let lag = |c: &Chosen| (seq - c.checkpoint.unwrap_or(0)).max(0);
+    let lags: Vec<i64> = chosen.iter().map(lag).collect();
+    Ok(State {
+        position: Position { partition, seq },
+        head: standpoint.head,
+        data_through: standpoint.ingested_at,
+        staleness_seconds: standpoint.staleness_seconds,
+        states: states(query, chosen, finished, &lags)?,
+        buckets: cost.buckets,
+        raw_events: cost.raw_events,
+    })
+}
+
+/// The answers of all rules, with how far the buckets of each lag behind.
+pub(super) fn states(
+    query: &StateQuery,
+    chosen: Vec<Chosen>,
+    finished: Vec<Finished>,
+    lags: &[i64],
+) -> Result<Vec<RuleState>, StateError> {
+    check_question(query, &chosen)?;
     let mut parts = Vec::with_capacity(finished.len());
     for Finished { dimensions, values } in finished {
         parts.push((dimensions, values?));
@@ -233,23 +295,20 @@ pub(super) fn conclude(
     if parts.iter().map(|(_, values)| values.len()).sum::<usize>() > MAX_VALUES {
         return Err(TooLarge::of_values(&query.question).into());
     }
-    let seq = standpoint.seq;
-    let state = |(chosen, (dimensions, values)): (Chosen, _)| RuleState {
+    let state = |((chosen, (dimensions, values)), lag): ((Chosen, _), &i64)| RuleState {
         rule_version: chosen.version,
-        lag_events: (seq - chosen.checkpoint.unwrap_or(0)).max(0),
+        lag_events: *lag,
         rule: chosen.rule,
         dimensions,
         values,
     };
-    Ok(State {
-        position: Position { partition, seq },
-        head: standpoint.head,
-        data_through: standpoint.ingested_at,
-        staleness_seconds: standpoint.staleness_seconds,
-        states: chosen.into_iter().zip(parts).map(state).collect(),
-        buckets: cost.buckets,
-        raw_events: cost.raw_events,
-    })
+    Ok(chosen.into_iter().zip(parts).zip(lags).map(state).collect())
+}
+
+/// That the rules are there which were asked for, and have the dimensions that were.
+pub(super) fn check_question(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
+    check_selection(&query.selection, chosen)?;
+    check_dimensions(query, chosen)
 }
 
 /// Parts of the range and of what lies before it, with which of the two each is.
@@ -300,6 +359,25 @@ pub(super) type RawRow = (
     i32,
     JsonString,
     Option<JsonString>,
+);
+
+pub(super) type RawOfTenantColumns = (
+    BigInt,
+    Timestamptz,
+    Text,
+    Integer,
+    Jsonb,
+    Nullable<Jsonb>,
+    Text,
+);
+pub(super) type RawOfTenantRow = (
+    i64,
+    PgTimestamp,
+    String,
+    i32,
+    JsonString,
+    Option<JsonString>,
+    String,
 );
 
 /// A selection, column by column.

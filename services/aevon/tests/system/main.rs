@@ -7,6 +7,7 @@ mod aggregation;
 mod answers;
 mod ingest;
 mod log;
+mod many;
 mod openapi;
 mod operation;
 mod overload;

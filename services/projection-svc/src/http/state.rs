@@ -1,6 +1,8 @@
-//! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
+//! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal; and
+//! `GET /v1/state/{tenant}`, for one, for several, or for all of a tenant's.
 
 mod asked;
+mod many;
 mod moment;
 mod shown;
 
@@ -18,6 +20,7 @@ use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
 pub(crate) use asked::QuestionParameters;
 use moment::Moment;
+pub(crate) use many::OfTenant;
 pub(crate) use moment::MomentParameters;
 use serde::Serialize;
 pub(crate) use shown::{Answer, Estimate, RuleAnswer, WindowValue, plain};
@@ -34,6 +37,7 @@ impl IntoResponses for Problems {
             Code::RangeReversed,
             Code::TooManyWindows,
             Code::TooManyGroups,
+            Code::IncompleteVersion,
             Code::VersionOfAnotherPartition,
             Code::AsOfInFuture,
             Code::UnknownRule,
@@ -98,9 +102,11 @@ pub(crate) async fn get(
     .await
 }
 
-/// Read the state of any principal
+/// Read the state of a tenant
 ///
-/// The same, for identifiers that proxies would mangle in a path.
+/// With one `principal_id` the same as the route that has it in its path, for identifiers that proxies
+/// would mangle there. With several, or none, a list, whose pages are all of one version; with
+/// `scope=tenant` the total of all principals.
 #[utoipa::path(
     get,
     path = "/v1/state/{tenant}",
@@ -110,25 +116,23 @@ pub(crate) async fn get(
     params(
         ("tenant" = String, Path, description = "The tenant.", min_length = 1, max_length = 512,
          example = "acme"),
-        ("principal_id" = String, Query, description = "The principal.", min_length = 1,
-         max_length = 512, example = "user_123"),
+        many::ManyParameters,
         QuestionParameters,
         MomentParameters,
     ),
     responses(
-        (status = 200, description = "The state", body = Answer,
+        (status = 200, description = "The state, the total, or a page of a list", body = OfTenant,
          headers(("aevon-version" = String)), example = json!({
-            "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
-            "granularity": "total", "timezone": "UTC", "version": "7:90210",
-            "as_of": "2026-02-11T10:30:01.000017Z",
-            "states": [
-                {"rule": "api_requests", "rule_version": 1, "operator": "count",
-                 "values": [{"window_start": null, "window_end": null, "value": "12",
-                             "event_count": 12, "skipped_count": 0}]},
-                {"rule": "tokens_used", "rule_version": 3, "operator": "sum", "unit": "tokens",
-                 "values": [{"window_start": null, "window_end": null, "value": "123.5",
-                             "event_count": 7, "skipped_count": 0}]}
+            "tenant_id": "acme", "start": null, "end": null, "granularity": "total",
+            "timezone": "UTC", "version": "3:17,7:90210", "as_of": "2026-02-11T10:30:01.000017Z",
+            "items": [
+                {"principal_id": "user_123", "states": [
+                    {"rule": "tokens_used", "rule_version": 3, "operator": "sum", "unit": "tokens",
+                     "values": [{"window_start": null, "window_end": null, "value": "123.5",
+                                 "event_count": 7, "skipped_count": 0}]}
+                ]}
             ],
+            "next": null,
             "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
                      "lag_events": 12}
         })),
@@ -141,11 +145,19 @@ pub(crate) async fn get_by_parameter(
 ) -> Result<HttpResponse, Problem> {
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let mut parameters = Parameters::of(&request)?;
-    let principal_id = parameters
-        .one("principal_id")?
-        .ok_or_else(|| invalid("principal_id", "is required here"))?;
-    let principal_id = identifier("principal_id", principal_id)?;
-    answer(&projection, tenant_id, principal_id, parameters).await
+    let mut names = parameters.all("principal_id");
+    match parameters.one("scope")?.as_deref() {
+        None if names.len() == 1 => {
+            let principal_id = identifier("principal_id", names.remove(0))?;
+            answer(&projection, tenant_id, principal_id, parameters).await
+        }
+        None => many::list(&projection, tenant_id, names, parameters).await,
+        Some("tenant") if names.is_empty() => {
+            many::total(&projection, tenant_id, parameters).await
+        }
+        Some("tenant") => Err(invalid("scope", "excludes principal_id")),
+        Some(other) => Err(invalid("scope", format!("{other:?} is not tenant"))),
+    }
 }
 
 async fn answer(
@@ -191,6 +203,7 @@ fn problem(error: &StateError) -> Problem {
     match error {
         StateError::Store(error) => store_problem(error),
         StateError::UnknownRule(_) => Problem::new(Code::UnknownRule, detail),
+        StateError::IncompleteVersion { .. } => Problem::new(Code::IncompleteVersion, detail),
         StateError::UnknownVersion { .. } => Problem::new(Code::UnknownVersion, detail),
         StateError::NotVisible { .. } => {
             let detail = format!("{detail}; ask again, or wait longer for it with `wait`");
@@ -199,9 +212,10 @@ fn problem(error: &StateError) -> Problem {
         StateError::UnknownDimension { .. } => Problem::new(Code::InvalidParameter, detail),
         StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
         StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
-        StateError::BudgetExceeded(_) => {
+        StateError::BudgetExceeded(_) | StateError::TooManyUnswept(_) => {
             let what_to_do = "ask for a shorter range or fewer rules, or ask again when the \
-                              aggregator has caught up (lag_events of /v1/rules)";
+                              aggregator has caught up (lag_events of /v1/rules); totals of a rule \
+                              that is older than they are take an `aevon rebuild` of it";
             Problem::new(Code::QueryBudgetExceeded, format!("{detail}; {what_to_do}"))
         }
     }
