@@ -13,6 +13,7 @@ use utoipa::{Modify, ToSchema};
 
 pub(crate) mod events;
 pub(crate) mod feed;
+pub(crate) mod format;
 pub(crate) mod principals;
 pub(crate) mod request;
 pub(crate) mod rules;

@@ -5,6 +5,7 @@
 mod access;
 mod aggregation;
 mod answers;
+mod formats;
 mod ingest;
 mod log;
 mod openapi;
@@ -14,6 +15,7 @@ mod rejected;
 mod rule_files;
 mod rules;
 mod schemas;
+mod standby;
 mod support;
 mod telemetry;
 mod time_travel;

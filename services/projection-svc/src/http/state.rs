@@ -1,9 +1,11 @@
 //! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
 
 mod asked;
+mod lines;
 mod moment;
 mod shown;
 
+use super::format::{Format, Known, tagged};
 use super::request::{Parameters, identifier, invalid, path_identifier};
 use super::{authorized_tenant, not_ready, store_problem};
 use crate::Projection;
@@ -13,7 +15,7 @@ use aevon_core::identity::partition_of;
 use aevon_core::position::Version;
 use aevon_core::state::TooLarge;
 use aevon_schema::state::{self, State, StateError, StateQuery};
-use aevon_service::openapi::{ByStatus, problems_of_route};
+use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
 pub(crate) use asked::QuestionParameters;
@@ -21,9 +23,18 @@ use moment::Moment;
 pub(crate) use moment::MomentParameters;
 use serde::Serialize;
 pub(crate) use shown::{Answer, Estimate, RuleAnswer, WindowValue, plain};
+use std::iter::once;
 use tracing::Instrument;
 use tracing::field::Empty;
 use utoipa::IntoResponses;
+
+/// An answer as CSV.
+const CSV: &str = "principal_id,rule,rule_version,operator,unit,window_start,window_end,group.model,\
+value,event_count,skipped_count,relative_error\r\nuser_123,tokens_used,3,sum,tokens,\
+2026-02-11T10:00:00Z,2026-02-11T11:00:00Z,m1,123.5,7,0,\r\n";
+/// An answer as NDJSON.
+const NDJSON: &str = r#"{"principal_id":"user_123","rule":"tokens_used","rule_version":3,"operator":"sum","unit":"tokens","window_start":"2026-02-11T10:00:00Z","window_end":"2026-02-11T11:00:00Z","group":{"model":"m1"},"value":"123.5","event_count":7,"skipped_count":0}
+"#;
 
 struct Problems;
 
@@ -64,8 +75,10 @@ impl IntoResponses for Problems {
         MomentParameters,
     ),
     responses(
-        (status = 200, description = "The state", body = Answer,
-         headers(("aevon-version" = String)), example = json!({
+        (status = 200, description = "The state; rows of its values, as `accept` asks",
+         headers(("aevon-version" = String), ("etag" = String)),
+         content(
+            (Answer = "application/json", example = json!({
             "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
             "granularity": "total", "timezone": "UTC", "version": "7:90210",
             "as_of": "2026-02-11T10:30:01.000017Z",
@@ -80,6 +93,11 @@ impl IntoResponses for Problems {
             "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
                      "lag_events": 12}
         })),
+            (String = "text/csv", example = json!(CSV)),
+            (String = "application/x-ndjson", example = json!(NDJSON)),
+         )),
+        (status = 304, description = "What the caller has, by `if-none-match`, is this very answer",
+         headers(("aevon-version" = String), ("etag" = String))),
         Problems
     )
 )]
@@ -89,13 +107,8 @@ pub(crate) async fn get(
 ) -> Result<HttpResponse, Problem> {
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let principal_id = path_identifier(&request, "principal_id", 3)?;
-    answer(
-        &projection,
-        tenant_id,
-        principal_id,
-        Parameters::of(&request)?,
-    )
-    .await
+    let parameters = Parameters::of(&request)?;
+    answer(&projection, &request, tenant_id, principal_id, parameters).await
 }
 
 /// Read the state of any principal
@@ -116,8 +129,10 @@ pub(crate) async fn get(
         MomentParameters,
     ),
     responses(
-        (status = 200, description = "The state", body = Answer,
-         headers(("aevon-version" = String)), example = json!({
+        (status = 200, description = "The state; rows of its values, as `accept` asks",
+         headers(("aevon-version" = String), ("etag" = String)),
+         content(
+            (Answer = "application/json", example = json!({
             "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
             "granularity": "total", "timezone": "UTC", "version": "7:90210",
             "as_of": "2026-02-11T10:30:01.000017Z",
@@ -132,6 +147,11 @@ pub(crate) async fn get(
             "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
                      "lag_events": 12}
         })),
+            (String = "text/csv", example = json!(CSV)),
+            (String = "application/x-ndjson", example = json!(NDJSON)),
+         )),
+        (status = 304, description = "What the caller has, by `if-none-match`, is this very answer",
+         headers(("aevon-version" = String), ("etag" = String))),
         Problems
     )
 )]
@@ -145,15 +165,17 @@ pub(crate) async fn get_by_parameter(
         .one("principal_id")?
         .ok_or_else(|| invalid("principal_id", "is required here"))?;
     let principal_id = identifier("principal_id", principal_id)?;
-    answer(&projection, tenant_id, principal_id, parameters).await
+    answer(&projection, &request, tenant_id, principal_id, parameters).await
 }
 
 async fn answer(
     projection: &Projection,
+    request: &HttpRequest,
     tenant_id: String,
     principal_id: String,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
+    let known = Known::of(request);
     let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
     let partition = partition_of(&tenant_id, &principal_id, partitions);
     let moment = Moment::take(&mut parameters, partition, projection.latest())?;
@@ -174,11 +196,44 @@ async fn answer(
     let state = read.map_err(|error| problem(&error))?;
     span.record("buckets", state.buckets);
     span.record("raw", state.raw_events);
+    send(Format::of(request), &known, &query, &state)
+}
+
+/// Sends an answer, unless the caller has it.
+fn send(
+    format: Format,
+    known: &Known,
+    query: &StateQuery,
+    state: &State,
+) -> Result<HttpResponse, Problem> {
     let version = Version::from(state.position);
-    let header = ("aevon-version", version.to_string());
-    Ok(HttpResponse::Ok()
-        .insert_header(header)
-        .json(Answer::new(&query, version, &state)))
+    let header = (VERSION_HEADER, version.to_string());
+    let answer = Answer::new(query, version, state);
+    let tag = format.tag(&determinants(query, &answer));
+    if let Some(mut response) = known.not_modified(&tag) {
+        return Ok(response.insert_header(header).finish());
+    }
+    let mut response = tagged(format.ok(), tag);
+    response.insert_header(header);
+    let states = once((Some(query.principal_id.as_str()), answer.states.as_slice()));
+    Ok(match format {
+        Format::Json => response.json(answer),
+        Format::Csv => response.body(lines::as_csv(states)?),
+        Format::Ndjson => response.body(lines::as_ndjson(states)?),
+    })
+}
+
+/// Everything of which an answer is a function, but for `meta`.
+fn determinants(query: &StateQuery, answer: &Answer<'_>) -> Vec<String> {
+    let mut parts = vec![
+        query.tenant_id.clone(),
+        query.principal_id.clone(),
+        format!("{:?}", query.question),
+        answer.version.to_string(),
+    ];
+    let states = answer.states.iter();
+    parts.extend(states.map(|state| format!("{}:{}", state.rule, state.rule_version)));
+    parts
 }
 
 /// An answer as it is sent.
