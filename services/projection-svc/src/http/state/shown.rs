@@ -83,9 +83,9 @@ pub(crate) struct Estimate {
 
 /// Labels by the names of their dimensions.
 #[derive(Clone)]
-struct Group<'a> {
-    dimensions: &'a [String],
-    labels: &'a [Option<String>],
+pub(super) struct Group<'a> {
+    pub(super) dimensions: &'a [String],
+    pub(super) labels: &'a [Option<String>],
 }
 
 impl Serialize for Group<'_> {
