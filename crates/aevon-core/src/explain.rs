@@ -197,9 +197,10 @@ mod tests {
     fn a_change_is_exact_and_late_is_a_matter_of_days() {
         let change = |from, to| change(Some(from), Some(to));
         assert_eq!(change("0.1", "0.3").as_deref(), Some("0.2"));
-        assert_eq!(change("123456789012345678901234567890", "0.5").as_deref(), {
-            Some("-123456789012345678901234567889.5")
-        });
+        assert_eq!(
+            change("123456789012345678901234567890", "0.5").as_deref(),
+            { Some("-123456789012345678901234567889.5") }
+        );
         assert_eq!(super::change(None, Some("1")), None);
         let day = 86_400;
         assert!(is_late(at(day - 1), at(day)) && !is_late(at(0), at(day - 1)));

@@ -217,11 +217,11 @@ pub async fn read(
 }
 
 /// Answers within `budget`; where what is asked for is not visible yet, once it is, or `wait` is over.
-async fn within<T>(
+async fn within<T, A: Future<Output = Result<T, StateError>>>(
     database: &Database,
     wait: Duration,
     budget: Duration,
-    answer: impl AsyncFn() -> Result<T, StateError>,
+    answer: impl Fn() -> A,
 ) -> Result<T, StateError> {
     let until = Instant::now() + wait;
     loop {
@@ -261,7 +261,9 @@ async fn wait_for(database: &Database, wanted: Position, until: Instant) -> Resu
 }
 
 /// Answers, once more where the connection failed.
-async fn retried<T>(once: impl AsyncFn() -> Result<T, StateError>) -> Result<T, StateError> {
+async fn retried<T, A: Future<Output = Result<T, StateError>>>(
+    once: impl Fn() -> A,
+) -> Result<T, StateError> {
     match once().await {
         // A read changes nothing. The connection may have died since it was used last, and a
         // server on its way down refuses before it is gone: another connection tells.
@@ -325,7 +327,9 @@ async fn at_or_head(
         return Ok(at);
     }
     let heads = events::heads(&connection.pg, &[partition], None).await?;
-    Ok(At::Version(heads.get(&partition).map_or(0, |head| head.seq)))
+    Ok(At::Version(
+        heads.get(&partition).map_or(0, |head| head.seq),
+    ))
 }
 
 async fn read_newest(

@@ -161,10 +161,7 @@ impl Projection {
                     "/v1/explain/{tenant}",
                     http::state::explain::get_by_parameter,
                 )
-                .get(
-                    "/v1/verify/{tenant}",
-                    http::state::verify::get_by_parameter,
-                )
+                .get("/v1/verify/{tenant}", http::state::verify::get_by_parameter)
                 .get("/v1/events/{tenant}", http::feed::follow)
                 .get("/v1/events/{tenant}/{principal}", http::events::list)
                 .get("/v1/events/{tenant}/{principal}/{id}", http::events::get)

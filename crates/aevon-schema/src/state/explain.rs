@@ -83,7 +83,11 @@ async fn explain_once(
     partitions: i32,
     query: &ExplainQuery,
 ) -> Result<Explained, StateError> {
-    let partition = partition_of(&query.state.tenant_id, &query.state.principal_id, partitions);
+    let partition = partition_of(
+        &query.state.tenant_id,
+        &query.state.principal_id,
+        partitions,
+    );
     let mut connection = database.get().await?;
     let connection: &mut Connection = &mut connection;
     connection.begin_use();
@@ -101,7 +105,14 @@ async fn explain_on(
     query: &ExplainQuery,
 ) -> Result<Explained, StateError> {
     let at = at_or_head(connection, partition, query.state.at).await?;
-    let found = read_past(connection, partition, &query.state, at, Using::TracedBuckets).await?;
+    let found = read_past(
+        connection,
+        partition,
+        &query.state,
+        at,
+        Using::TracedBuckets,
+    )
+    .await?;
     let state = found.state?;
     check_visible(&state, &query.state)?;
     let (sources, places) = found.trace.finish();

@@ -349,7 +349,8 @@ impl RawEvent {
 
     /// Whether it was stored on a later day than it occurred on.
     pub(super) fn is_late(&self) -> bool {
-        self.ingested_at.is_some_and(|at| is_late(self.occurred_at, at))
+        self.ingested_at
+            .is_some_and(|at| is_late(self.occurred_at, at))
     }
 }
 

@@ -93,7 +93,9 @@ pub(crate) fn selection(parameters: &mut Parameters) -> Result<Selection, Proble
 /// The one rule that is asked, by the version that answered a page before.
 pub(super) fn pin(selection: &mut Selection, version: i32) {
     let pinned = |name| (name, version);
-    selection.pinned.extend(selection.names.drain(..).map(pinned));
+    selection
+        .pinned
+        .extend(selection.names.drain(..).map(pinned));
 }
 
 /// That exactly one rule is asked.

@@ -353,10 +353,16 @@ async fn answer(
     parameters.finish()?;
     asked::check_one_rule(&query.selection)?;
     if query.question.granularity != Granularity::Total {
-        return Err(invalid("granularity", "is total here: one value is explained"));
+        return Err(invalid(
+            "granularity",
+            "is total here: one value is explained",
+        ));
     }
     if !query.question.grouping.by.is_empty() {
-        return Err(invalid("group_by", "has no place here: pick a group with filter"));
+        return Err(invalid(
+            "group_by",
+            "has no place here: pick a group with filter",
+        ));
     }
     let mut after = 0;
     if let Some(ended) = page.cursor {
@@ -375,7 +381,10 @@ async fn answer(
     projection.metrics.explained(&explained);
     let explained = explained.map_err(|error| problem(&error))?;
     let [ruled] = explained.state.states.as_slice() else {
-        return Err(Problem::new(Code::Internal, "one rule was asked".to_owned()));
+        return Err(Problem::new(
+            Code::Internal,
+            "one rule was asked".to_owned(),
+        ));
     };
     let names: Vec<String> = ruled.rule.group_by.iter().map(Path::short).collect();
     let version = Version::from(explained.state.position);
@@ -511,7 +520,11 @@ impl<'a> Item<'a> {
             source: item.source.as_deref(),
             occurred_at: item.occurred_at,
             ingested_at: item.ingested_at,
-            verdict: if reason.is_none() { "counted" } else { "skipped" },
+            verdict: if reason.is_none() {
+                "counted"
+            } else {
+                "skipped"
+            },
             reason,
             contribution,
             adds: item.adds.clone(),

@@ -238,16 +238,28 @@ async fn answer(
     projection.metrics.compared(&compared);
     let compared = compared.map_err(|error| refusal(&error))?;
     let [ruled] = compared.from_log.states.as_slice() else {
-        return Err(Problem::new(Code::Internal, "one rule was asked".to_owned()));
+        return Err(Problem::new(
+            Code::Internal,
+            "one rule was asked".to_owned(),
+        ));
     };
     if !compared.agrees() {
         let differences = compared.differences.len();
-        tracing::error!(rule = ruled.rule.name, differences, "buckets differ from the log");
+        tracing::error!(
+            rule = ruled.rule.name,
+            differences,
+            "buckets differ from the log"
+        );
     }
     let version = Version::from(compared.from_log.position);
     Ok(HttpResponse::Ok()
         .insert_header(("aevon-version", version.to_string()))
-        .json(Verification::new(&query, &compared, ruled, (skip, page.limit))))
+        .json(Verification::new(
+            &query,
+            &compared,
+            ruled,
+            (skip, page.limit),
+        )))
 }
 
 fn refusal(error: &StateError) -> Problem {
@@ -276,7 +288,7 @@ impl<'a> Verification<'a> {
         let ended = Ended {
             version: log.position.seq,
             rule_version: ruled.rule_version,
-            skip: skip + limit,
+            skip: skip.saturating_add(limit),
         };
         Self {
             tenant_id: &query.tenant_id,
@@ -304,7 +316,10 @@ impl<'a> Verification<'a> {
 
 impl<'a> Differing<'a> {
     fn new(difference: &'a Difference, ruled: &'a RuleState) -> Self {
-        let one = difference.from_log.as_ref().or(difference.from_buckets.as_ref());
+        let one = difference
+            .from_log
+            .as_ref()
+            .or(difference.from_buckets.as_ref());
         let side = |value: &Value| Side {
             value: value.shown(ruled.rule.operator).value,
             event_count: value.partial.event_count,
