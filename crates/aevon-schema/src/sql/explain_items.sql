@@ -3,22 +3,24 @@
 -- such events which stood at an earlier one ($7). Only so many ($11) of its events are looked at: how far
 -- that is, and how many they were, comes with every row, and by itself where there is none
 WITH looked AS MATERIALIZED (
-    SELECT q.principal_no, max(e.seq) AS upto, count(*) AS events
+    SELECT q.principal_no, l.upto, l.events
     FROM principals q
     CROSS JOIN LATERAL (
-        SELECT n.seq
-        FROM events n
-        WHERE n.principal_no = q.principal_no
-          AND n.seq > $4
-          AND n.seq <= $5
-          AND n.partition = $1
-        ORDER BY n.principal_no, n.seq
-        LIMIT $11
-    ) e
+        SELECT coalesce(max(e.seq), $4) AS upto, count(*) AS events
+        FROM (
+            SELECT n.seq
+            FROM events n
+            WHERE n.principal_no = q.principal_no
+              AND n.seq > $4
+              AND n.seq <= $5
+              AND n.partition = $1
+            ORDER BY n.principal_no, n.seq
+            LIMIT $11
+        ) e
+    ) l
     WHERE q.tenant_id = $2
       AND q.principal_id = $3
       AND q.partition = $1
-    GROUP BY q.principal_no
 )
 SELECT k.upto, k.events, c.place, c.seq, c.event_id, c.occurred_at, c.ingested_at, c.type,
        c.schema_version, c.data, CASE WHEN $13 THEN c.metadata END
@@ -26,8 +28,8 @@ FROM looked k
 LEFT JOIN LATERAL (
     SELECT n.seq AS place, t.*
     FROM events n
-    -- The comparison of rows and the order keep the planner from reading every void of the principal
-    -- for each event.
+    -- Comparisons of rows and orders keep the planner from reading every void of the principal for
+    -- each event.
     CROSS JOIN LATERAL (
         SELECT n.seq, n.event_id, n.occurred_at, n.ingested_at, n.type, n.schema_version, n.data,
                n.metadata
@@ -50,21 +52,23 @@ LEFT JOIN LATERAL (
             SELECT w.target_seq
             FROM voids w
             WHERE n.type = 'aevon.void'
+              AND (w.partition, w.void_seq) >= ROW ($1, n.seq)
+              AND (w.partition, w.void_seq) <= ROW ($1, n.seq)
               AND w.partition = $1
-              AND w.void_seq = n.seq
-              AND w.target_seq <= $7
             ORDER BY w.partition, w.void_seq
             LIMIT 1
         ) v
         CROSS JOIN LATERAL (
             SELECT m.*
             FROM events m
-            WHERE m.partition = $1
+            WHERE v.target_seq <= $7
+              AND m.principal_no = n.principal_no
               AND m.seq = v.target_seq
+              AND m.partition = $1
               AND m.type = $8
               AND m.occurred_at >= $9
               AND m.occurred_at < $10
-            ORDER BY m.partition, m.seq
+            ORDER BY m.principal_no, m.seq
             LIMIT 1
         ) g
     ) t

@@ -15,10 +15,11 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT m.*
     FROM events m
-    WHERE m.partition = $1
+    WHERE m.principal_no = q.principal_no
       AND m.seq = w.target_seq
+      AND m.partition = $1
       AND m.type = $7
-    ORDER BY m.partition, m.seq
+    ORDER BY m.principal_no, m.seq
     LIMIT 1
 ) e
 WHERE q.tenant_id = $2

@@ -130,7 +130,14 @@ type Key = (Option<Timestamp>, Labels);
 
 fn values(state: &State) -> BTreeMap<Key, Value> {
     let values = state.states.iter().flat_map(|state| &state.values);
-    let keyed = |value: &Value| ((value.window_start, value.group.clone()), value.clone());
+    let keyed = |value: &Value| {
+        let key = (value.window_start, value.group.clone());
+        let value = Value {
+            partial: value.partial.clone().tidied(),
+            ..value.clone()
+        };
+        (key, value)
+    };
     values.map(keyed).collect()
 }
 
