@@ -7,6 +7,7 @@
 pub mod amount;
 pub mod append;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod fold;
 pub mod identity;

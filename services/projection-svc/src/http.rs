@@ -60,6 +60,10 @@ fn unavailable(detail: String) -> Problem {
     paths(
         state::get,
         state::get_by_parameter,
+        state::explain::get,
+        state::explain::get_by_parameter,
+        state::verify::get,
+        state::verify::get_by_parameter,
         events::list,
         events::get,
         feed::follow,

@@ -91,31 +91,33 @@ impl<'a> Answer<'a> {
         spans.any(|places| places.contains(&fact.position.seq))
     }
 
-    /// Takes an event of the log in, where it is not in a bucket of the plan. May be called with
-    /// any event of the principal, each once.
-    pub fn add_event(&mut self, subject: &Subject<'_>) {
+    /// Takes an event of the log in, where it is not in a bucket of the plan; says whether it did.
+    /// May be called with any event of the principal, each once.
+    pub fn add_event(&mut self, subject: &Subject<'_>) -> bool {
         let fact = &subject.fact;
         if self.rule.source_event != fact.event_type || !self.counts(fact.occurred_at) {
-            return;
+            return false;
         }
         let is_in_no_bucket =
             fact.position.seq > self.checkpoint || self.plan.in_edge(fact.occurred_at);
         if !is_in_no_bucket && self.refined.is_empty() {
-            return;
+            return false;
         }
         let labels = match self.projection {
             None => Labels::default(),
             Some(_) => Labels::of(&self.rule.group_by, fact.data),
         };
         if !is_in_no_bucket && !self.is_refined(&labels, fact) {
-            return;
+            return false;
         }
         let Some(partial) = contribution(self.rule, subject) else {
-            return;
+            return false;
         };
-        if let Some(group) = self.group(&labels) {
-            self.merge(fact.occurred_at, group, &partial);
-        }
+        let Some(group) = self.group(&labels) else {
+            return false;
+        };
+        self.merge(fact.occurred_at, group, &partial);
+        true
     }
 
     /// True where what happened at an instant changes the answer.

@@ -1,11 +1,13 @@
 //! What both kinds of reads share: the rules of a question, and taking rows into their answers.
 
+use super::trace::Trace;
 use super::{RuleState, Selection, State, StateError, StateQuery};
 use crate::error::StoreError;
 use crate::rules::read_definition;
 use crate::statement::Statement;
 use crate::values::{JsonString, from_pg};
 use aevon_core::amount::Amount;
+use aevon_core::explain::is_late;
 use aevon_core::filter::Subject;
 use aevon_core::fold::Fact;
 use aevon_core::labels::Labels;
@@ -137,7 +139,7 @@ pub(super) fn add_bucket(
     };
     let kept = Kept::from_columns(rule.operator, partition, columns);
     let partial = Partial {
-        kept: kept.ok_or_else(|| unreadable(rule))?,
+        kept: kept.ok_or_else(|| unreadable(rule, Some(from_pg(window_start))))?,
         event_count: row.3,
         skipped_count: row.4,
     };
@@ -151,11 +153,13 @@ pub(super) fn labels_of(rule: &Rule, labels: Option<JsonString>) -> Result<Label
         None => Some(Labels::default()),
         Some(JsonString(json)) => Labels::from_json(&rule.group_by, &json),
     };
-    labels.ok_or_else(|| unreadable(rule))
+    labels.ok_or_else(|| unreadable(rule, None))
 }
 
-fn unreadable(rule: &Rule) -> StoreError {
-    StoreError::Corrupt(format!("a bucket of the rule {} can't be read", rule.name))
+fn unreadable(rule: &Rule, window_start: Option<Timestamp>) -> StoreError {
+    let at = window_start.map_or(String::new(), |at| format!(" at {at}"));
+    let name = &rule.name;
+    StoreError::Corrupt(format!("a bucket of the rule {name}{at} can't be read"))
 }
 
 /// The answer of a rule, if its buckets are licensed.
@@ -170,35 +174,47 @@ pub(super) fn licensed<'s, 'a>(
 }
 
 /// Takes events in; each answer takes what is its. Says how many there were.
-pub(super) async fn add_events(
+pub(super) async fn add_events<Row: Into<RawEvent>>(
     answers: &mut [Answer<'_>],
     partition: i32,
     principal_id: &str,
-    mut events: impl Rows<RawRow>,
+    mut events: impl Rows<Row>,
+    mut trace: Option<&mut Trace>,
 ) -> Result<u64, StoreError> {
-    let (mut count, mut since) = (0, Instant::now());
+    let (mut count, mut turn) = (0, Turn::default());
     while let Some(row) = events.try_next().await? {
         count += 1;
-        // So that the budget of the read, and whoever shares the thread, have their turn.
-        if since.elapsed() > TURN {
-            tokio::task::yield_now().await;
-            since = Instant::now();
-        }
-        let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
-        let subject = Subject::new(Fact {
-            position: Position { partition, seq },
-            occurred_at: from_pg(occurred_at),
-            event_type: &event_type,
-            schema_version,
-            principal_id,
-            data: &data,
-            metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
-        });
+        turn.give().await;
+        let event: RawEvent = row.into();
+        let subject = event.subject(partition, principal_id);
+        let mut is_taken = false;
         for answer in answers.iter_mut() {
-            answer.add_event(&subject);
+            is_taken |= answer.add_event(&subject);
+        }
+        if let Some(trace) = trace.as_deref_mut().filter(|_| is_taken) {
+            trace.event(&event);
         }
     }
     Ok(count)
+}
+
+/// Gives the budget of a read, and whoever shares its thread, their turn.
+pub(super) struct Turn(Instant);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Turn {
+    /// To be called once an event.
+    pub(super) async fn give(&mut self) {
+        if self.0.elapsed() > TURN {
+            tokio::task::yield_now().await;
+            *self = Self::default();
+        }
+    }
 }
 
 /// The answer of a rule, of which everything was taken in.
@@ -301,6 +317,88 @@ pub(super) type RawRow = (
     i32,
     JsonString,
     Option<JsonString>,
+);
+
+/// An event of the log as a statement gives it.
+pub(super) struct RawEvent {
+    pub(super) seq: i64,
+    pub(super) occurred_at: Timestamp,
+    /// Where it was asked for.
+    pub(super) ingested_at: Option<Timestamp>,
+    event_type: String,
+    schema_version: i32,
+    data: String,
+    metadata: Option<JsonString>,
+}
+
+impl RawEvent {
+    /// As rules see it.
+    pub(super) fn subject<'e>(&'e self, partition: i32, principal_id: &'e str) -> Subject<'e> {
+        Subject::new(Fact {
+            position: Position {
+                partition,
+                seq: self.seq,
+            },
+            occurred_at: self.occurred_at,
+            event_type: &self.event_type,
+            schema_version: self.schema_version,
+            principal_id,
+            data: &self.data,
+            metadata: self.metadata.as_ref().map_or("", |JsonString(text)| text),
+        })
+    }
+
+    /// Whether it was stored on a later day than it occurred on.
+    pub(super) fn is_late(&self) -> bool {
+        self.ingested_at
+            .is_some_and(|at| is_late(self.occurred_at, at))
+    }
+}
+
+impl From<RawRow> for RawEvent {
+    fn from(row: RawRow) -> Self {
+        let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
+        Self {
+            seq,
+            occurred_at: from_pg(occurred_at),
+            ingested_at: None,
+            event_type,
+            schema_version,
+            data,
+            metadata,
+        }
+    }
+}
+
+impl From<StampedRow> for RawEvent {
+    fn from(row: StampedRow) -> Self {
+        let (seq, occurred_at, event_type, schema_version, data, metadata, ingested_at) = row;
+        let row = (seq, occurred_at, event_type, schema_version, data, metadata);
+        Self {
+            ingested_at: Some(from_pg(ingested_at)),
+            ..row.into()
+        }
+    }
+}
+
+/// The same columns, and the stamp.
+pub(super) type StampedColumns = (
+    BigInt,
+    Timestamptz,
+    Text,
+    Integer,
+    Jsonb,
+    Nullable<Jsonb>,
+    Timestamptz,
+);
+pub(super) type StampedRow = (
+    i64,
+    PgTimestamp,
+    String,
+    i32,
+    JsonString,
+    Option<JsonString>,
+    PgTimestamp,
 );
 
 /// A selection, column by column.

@@ -65,7 +65,9 @@ impl Snapshot<'_> {
         }
         let raw = raw.answer().await.map_err(StoreError::from)?;
         let principal_id = &self.query.principal_id;
-        cost.raw_events = rows::add_events(&mut answers, self.partition, principal_id, raw).await?;
+        let partition = self.partition;
+        cost.raw_events =
+            rows::add_events(&mut answers, partition, principal_id, raw, None).await?;
         commit.answer().await.map_err(StoreError::from)?;
         let mut checkpoints = chosen.iter().filter_map(|c| c.checkpoint);
         if checkpoints.any(|checkpoint| newest_void.is_some_and(|void| void > checkpoint)) {

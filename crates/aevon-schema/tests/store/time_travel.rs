@@ -11,10 +11,10 @@ use aevon_schema::sweep::{Turn, backlogs, sweep_once};
 use aevon_testkit::oracle::{OracleEvent, fold, shown, standing};
 
 /// A world, and what its log holds of principals p0 and p1.
-struct History {
-    world: World,
-    dice: Dice,
-    log: Vec<(String, OracleEvent, Timestamp)>,
+pub(crate) struct History {
+    pub(crate) world: World,
+    pub(crate) dice: Dice,
+    pub(crate) log: Vec<(String, OracleEvent, Timestamp)>,
     /// What the clock of the log says.
     now: Timestamp,
     /// What was asked as of a version, and answered.
@@ -23,7 +23,7 @@ struct History {
 }
 
 impl History {
-    async fn begin(seed: u64) -> Self {
+    pub(crate) async fn begin(seed: u64) -> Self {
         Self {
             world: World::new().await,
             dice: Dice(seed),
@@ -34,13 +34,13 @@ impl History {
         }
     }
 
-    fn of(&self, principal: &str) -> Vec<OracleEvent> {
+    pub(crate) fn of(&self, principal: &str) -> Vec<OracleEvent> {
         let ours = self.log.iter().filter(|(of, ..)| of == principal);
         ours.map(|(_, event, _)| event.clone()).collect()
     }
 
     /// Events in one group, some of them late, and voids of what stands or is in the group.
-    async fn store(&mut self) {
+    pub(crate) async fn store(&mut self) {
         let mut group: Vec<NewEvent> = Vec::new();
         for _ in 0..=self.dice.roll(9) {
             self.next_id += 1;
@@ -91,7 +91,7 @@ impl History {
     }
 
     /// A few slices of some partitions.
-    async fn sweep(&mut self) {
+    pub(crate) async fn sweep(&mut self) {
         let connection = &mut self.world.connection().await;
         for _ in 0..=self.dice.roll(3) {
             for backlog in backlogs(connection).await.unwrap() {
@@ -154,7 +154,7 @@ impl History {
         ours.map(|(.., stamp)| *stamp).max()
     }
 
-    async fn read(&self, query: &StateQuery) -> State {
+    pub(crate) async fn read(&self, query: &StateQuery) -> State {
         let world = &self.world;
         read(&world.database, world.partitions, query, BUDGET)
             .await
@@ -220,7 +220,7 @@ const DIFFERENCES: &str = "
 /// How many histories; more where `AEVON_TEST_SEEDS` says so.
 const SEEDS: u64 = 8;
 
-fn seeds() -> std::ops::RangeInclusive<u64> {
+pub(crate) fn seeds() -> std::ops::RangeInclusive<u64> {
     let more = std::env::var("AEVON_TEST_SEEDS").ok();
     1..=more.map_or(SEEDS, |text| text.parse().unwrap())
 }

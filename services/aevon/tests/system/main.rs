@@ -5,6 +5,7 @@
 mod access;
 mod aggregation;
 mod answers;
+mod explain;
 mod formats;
 mod ingest;
 mod log;

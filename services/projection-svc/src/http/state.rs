@@ -1,9 +1,11 @@
 //! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
 
 mod asked;
+pub(crate) mod explain;
 mod lines;
 mod moment;
 mod shown;
+pub(crate) mod verify;
 
 use super::format::{Format, Known, tagged};
 use super::request::{Parameters, identifier, invalid, path_identifier};
@@ -18,7 +20,7 @@ use aevon_schema::state::{self, State, StateError, StateQuery};
 use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
-pub(crate) use asked::QuestionParameters;
+pub(crate) use asked::{QuestionParameters, SelectionParameters};
 use moment::Moment;
 pub(crate) use moment::MomentParameters;
 use serde::Serialize;
@@ -71,6 +73,7 @@ impl IntoResponses for Problems {
          example = "acme"),
         ("principal" = String, Path, description = "The principal.", min_length = 1,
          max_length = 512, example = "user_123"),
+        SelectionParameters,
         QuestionParameters,
         MomentParameters,
     ),
@@ -125,6 +128,7 @@ pub(crate) async fn get(
          example = "acme"),
         ("principal_id" = String, Query, description = "The principal.", min_length = 1,
          max_length = 512, example = "user_123"),
+        SelectionParameters,
         QuestionParameters,
         MomentParameters,
     ),
@@ -161,11 +165,37 @@ pub(crate) async fn get_by_parameter(
 ) -> Result<HttpResponse, Problem> {
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let mut parameters = Parameters::of(&request)?;
-    let principal_id = parameters
-        .one("principal_id")?
-        .ok_or_else(|| invalid("principal_id", "is required here"))?;
-    let principal_id = identifier("principal_id", principal_id)?;
+    let principal_id = principal(&mut parameters)?;
     answer(&projection, &request, tenant_id, principal_id, parameters).await
+}
+
+/// Takes the principal of a route that has it among its parameters.
+fn principal(parameters: &mut Parameters) -> Result<String, Problem> {
+    let principal_id = parameters.one("principal_id")?;
+    let principal_id = principal_id.ok_or_else(|| invalid("principal_id", "is required here"))?;
+    identifier("principal_id", principal_id)
+}
+
+/// Takes what every view of a principal's state is asked; with the number of partitions.
+fn query(
+    projection: &Projection,
+    tenant_id: String,
+    principal_id: String,
+    parameters: &mut Parameters,
+) -> Result<(StateQuery, i32), Problem> {
+    let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
+    let partition = partition_of(&tenant_id, &principal_id, partitions);
+    let moment = Moment::take(parameters, partition, projection.latest())?;
+    let query = StateQuery {
+        at: moment.at,
+        min_seq: moment.min_seq,
+        wait: moment.wait,
+        tenant_id,
+        principal_id,
+        selection: asked::selection(parameters)?,
+        question: asked::question(parameters)?,
+    };
+    Ok((query, partitions))
 }
 
 async fn answer(
@@ -176,18 +206,7 @@ async fn answer(
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
     let known = Known::of(request);
-    let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
-    let partition = partition_of(&tenant_id, &principal_id, partitions);
-    let moment = Moment::take(&mut parameters, partition, projection.latest())?;
-    let query = StateQuery {
-        at: moment.at,
-        min_seq: moment.min_seq,
-        wait: moment.wait,
-        tenant_id,
-        principal_id,
-        selection: asked::selection(&mut parameters)?,
-        question: asked::question(&mut parameters)?,
-    };
+    let (query, partitions) = query(projection, tenant_id, principal_id, &mut parameters)?;
     parameters.finish()?;
     let span = tracing::debug_span!(target: telemetry::WORK, "read", buckets = Empty, raw = Empty);
     let read = state::read(&projection.database, partitions, &query, projection.budget);
@@ -252,6 +271,7 @@ fn problem(error: &StateError) -> Problem {
             Problem::new(Code::VersionNotVisible, detail)
         }
         StateError::UnknownDimension { .. } => Problem::new(Code::InvalidParameter, detail),
+        StateError::FromAbove { .. } => invalid("from_version", detail),
         StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
         StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
         StateError::BudgetExceeded(_) => {

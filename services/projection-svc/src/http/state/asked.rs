@@ -13,10 +13,27 @@ use utoipa::IntoParams;
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what is read")]
-pub(crate) struct QuestionParameters {
+pub(crate) struct SelectionParameters {
     /// A rule's name, or `name:version` to pin a version; repeatable. None: every rule that answers.
     #[param(explode, example = json!(["tokens_used"]))]
     rule: Option<Vec<String>>,
+}
+
+/// The same where it is one rule that is asked.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read")]
+pub(crate) struct OneRuleParameters {
+    /// A rule's name, or `name:version` to pin a version.
+    #[param(example = "tokens_used")]
+    rule: String,
+}
+
+/// What is asked of each rule.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read")]
+pub(crate) struct QuestionParameters {
     /// Valid time, inclusive, any microsecond. None: unbounded.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-02-11T10:29:30Z")]
     start: Option<String>,
@@ -70,6 +87,28 @@ pub(crate) fn selection(parameters: &mut Parameters) -> Result<Selection, Proble
     match values.iter().find(|value| value.contains('\0')) {
         None => Ok(selection),
         Some(_) => Err(invalid("rule", "holds a control character")),
+    }
+}
+
+/// The one rule that is asked, by the version that answered a page before.
+pub(super) fn pin(selection: &mut Selection, version: i32) {
+    let pinned = |name| (name, version);
+    selection
+        .pinned
+        .extend(selection.names.drain(..).map(pinned));
+}
+
+/// That exactly one rule is asked.
+///
+/// # Errors
+/// 400.
+pub(super) fn check_one_rule(selection: &Selection) -> Result<(), Problem> {
+    match selection.names.len() + selection.pinned.len() {
+        1 => Ok(()),
+        _ => Err(invalid(
+            "rule",
+            "is given exactly once here, as name or name:version",
+        )),
     }
 }
 

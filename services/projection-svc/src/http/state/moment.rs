@@ -61,16 +61,7 @@ impl Moment {
                 return Err(Problem::new(Code::AsOfInFuture, detail));
             }
             (None, Some(at)) => Some(At::Instant(at)),
-            (Some(version), None) => {
-                let seq = version.of(partition).ok_or_else(|| {
-                    let detail = format!(
-                        "{version} names no position of partition {partition}, where this principal \
-                         lives"
-                    );
-                    Problem::new(Code::VersionOfAnotherPartition, detail)
-                })?;
-                Some(At::Version(seq))
-            }
+            (Some(version), None) => Some(At::Version(in_partition(&version, partition)?)),
         };
         let min_version = version(parameters, "min_version")?;
         Ok(Self {
@@ -82,6 +73,29 @@ impl Moment {
             wait: wait(parameters, MAX_WAIT)?,
         })
     }
+}
+
+/// Takes a version that must name the partition: its seq there.
+///
+/// # Errors
+/// 400.
+pub(super) fn seq(
+    parameters: &mut Parameters,
+    name: &str,
+    partition: i32,
+) -> Result<Option<i64>, Problem> {
+    let version = version(parameters, name)?;
+    let seq = version.map(|version| in_partition(&version, partition));
+    seq.transpose()
+}
+
+fn in_partition(version: &Version, partition: i32) -> Result<i64, Problem> {
+    version.of(partition).ok_or_else(|| {
+        let detail = format!(
+            "{version} names no position of partition {partition}, where this principal lives"
+        );
+        Problem::new(Code::VersionOfAnotherPartition, detail)
+    })
 }
 
 fn version(parameters: &mut Parameters, name: &str) -> Result<Option<Version>, Problem> {

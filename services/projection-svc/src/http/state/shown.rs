@@ -92,8 +92,8 @@ impl WindowValue<'_> {
 /// Labels by the names of their dimensions.
 #[derive(Clone)]
 pub(super) struct Group<'a> {
-    dimensions: &'a [String],
-    labels: &'a [Option<String>],
+    pub(super) dimensions: &'a [String],
+    pub(super) labels: &'a [Option<String>],
 }
 
 impl<'a> Group<'a> {
