@@ -66,6 +66,7 @@ impl ProjectionMetrics {
             Err(
                 StateError::UnknownRule(_)
                 | StateError::UnknownDimension { .. }
+                | StateError::NotLatest(_)
                 | StateError::TooLarge(_)
                 | StateError::UnknownVersion { .. }
                 | StateError::NotVisible { .. },

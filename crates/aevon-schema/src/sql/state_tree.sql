@@ -5,7 +5,7 @@
 -- events. Whole rows are only ever streamed; what is kept of unsettled ones is narrow
 WITH sought AS MATERIALIZED (
     SELECT s.series_no, s.labels, r.rule_no, c.seq AS checkpoint,
-           r.definition ->> 'operator' = 'weighted_sum' AS looks_back
+           r.definition ->> 'operator' = ANY ($17) AS looks_back
     FROM principals q
     CROSS JOIN rules r
     -- The licence: buckets of a rule that has no checkpoint don't count.

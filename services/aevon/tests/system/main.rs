@@ -5,6 +5,7 @@
 mod access;
 mod aggregation;
 mod answers;
+mod calendars;
 mod ingest;
 mod log;
 mod openapi;

@@ -32,6 +32,7 @@ impl IntoResponses for Problems {
         problems_of_route(&[
             Code::InvalidParameter,
             Code::RangeReversed,
+            Code::RangeRequired,
             Code::TooManyWindows,
             Code::TooManyGroups,
             Code::VersionOfAnotherPartition,
@@ -196,7 +197,9 @@ fn problem(error: &StateError) -> Problem {
             let detail = format!("{detail}; ask again, or wait longer for it with `wait`");
             Problem::new(Code::VersionNotVisible, detail)
         }
-        StateError::UnknownDimension { .. } => Problem::new(Code::InvalidParameter, detail),
+        StateError::UnknownDimension { .. } | StateError::NotLatest(_) => {
+            Problem::new(Code::InvalidParameter, detail)
+        }
         StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
         StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
         StateError::BudgetExceeded(_) => {
