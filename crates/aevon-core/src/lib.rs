@@ -6,6 +6,7 @@
 
 pub mod amount;
 pub mod append;
+pub mod calendar;
 pub mod event;
 pub mod explain;
 pub mod filter;

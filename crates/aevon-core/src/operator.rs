@@ -93,11 +93,6 @@ impl Operator {
         matches!(self, Self::Latest | Self::UniqueCount | Self::WeightedSum)
     }
 
-    /// True where an answer also depends on the events before its range.
-    pub const fn looks_back(self) -> bool {
-        matches!(self, Self::WeightedSum)
-    }
-
     /// True where an event can be taken out of a fold without looking at the others.
     pub const fn is_reversible(self) -> bool {
         matches!(

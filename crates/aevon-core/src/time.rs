@@ -1,6 +1,7 @@
 //! Instants and grains. Microseconds since 1970-01-01T00:00:00Z, half-open ranges.
 //!
-//! Invariant: no zone other than UTC takes part in any computation here.
+//! Invariant: no zone other than UTC takes part in any computation here; those of clocks elsewhere are
+//! in [`crate::calendar`].
 
 use serde::{Serialize, Serializer};
 use std::fmt;

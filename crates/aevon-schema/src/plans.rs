@@ -126,8 +126,9 @@ const GOLDEN: [Golden; 29] = [
         name: "buckets",
         sql: include_str!("sql/state_buckets.sql"),
         types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], bool[], \
-                text, text, bytea, bytea, jsonb",
-        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}'",
+                text, text, bytea, bytea, jsonb, text[]",
+        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', \
+                    '{weighted_sum}'",
         wanted: &[
             "(labels_hash >= $12) AND (labels_hash <= $13)",
             "pre_aggregates_1m_pkey",
@@ -140,12 +141,13 @@ const GOLDEN: [Golden; 29] = [
         name: "raw",
         sql: include_str!("sql/state_raw.sql"),
         types: "int, bool, text[], text[], int[], text, text, timestamptz[], timestamptz[], \
-                timestamptz[], bool[], timestamptz, timestamptz",
-        arguments: "{selected}, 'acme', 'p', '{now}', '{now}', '{now}', '{f}', '-infinity', 'infinity'",
+                timestamptz[], timestamptz[], bool[], timestamptz, timestamptz, text[]",
+        arguments: "{selected}, 'acme', 'p', '{now}', '{now}', '{now}', '{now}', '{f}', '-infinity', \
+                    'infinity', '{weighted_sum}'",
         wanted: &[
             "(principal_no = mt.principal_no) AND (seq > mt.seq)",
             "(principal_no = me.principal_no) AND (seq >= p.first_seq) AND (seq <= LEAST(p.last_seq",
-            "(series_no = s.series_no) AND (grain = 1) AND (window_start = d.window_start)",
+            "(series_no = s.series_no) AND (grain = 1) AND (window_start >= d.window_from)",
             "(principal_no = t.principal_no) AND (ROW(target_seq, partition) >= ROW(t.seq",
             "(principal_no = g.principal_no) AND (ROW(target_seq, partition) >= ROW(g.seq",
         ],
@@ -248,8 +250,9 @@ const GOLDEN: [Golden; 29] = [
         name: "tree",
         sql: include_str!("sql/state_tree.sql"),
         types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], bool[], \
-                text, text, bytea, bytea, jsonb, bigint, bool[], bool",
-        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', 5, '{f}', true",
+                text, text, bytea, bytea, jsonb, bigint, bool[], text[], bool",
+        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', 5, '{f}', \
+                    '{weighted_sum}', true",
         wanted: &[
             "(labels_hash >= $12) AND (labels_hash <= $13)",
             "Index Scan using voids_by_principal",

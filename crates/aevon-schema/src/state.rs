@@ -25,6 +25,7 @@ use aevon_core::time::Timestamp;
 use past::{Found, Past, Using};
 pub(crate) use rows::head;
 use snapshot::{Newest, Snapshot};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 pub use trace::{MAX_RANGES, RawRange, Reason, Sources, Used};
 
@@ -52,6 +53,16 @@ pub struct Selection {
     pub names: Vec<String>,
     /// Versions of names.
     pub pinned: Vec<(String, i32)>,
+}
+
+impl Selection {
+    /// How many versions of rules it is about, as far as it tells by itself.
+    fn at_least(&self) -> usize {
+        let names: BTreeSet<&str> = self.names.iter().map(String::as_str).collect();
+        let pinned: BTreeSet<&(String, i32)> = self.pinned.iter().collect();
+        // A name may be answered by a version that is pinned, too.
+        names.len().max(pinned.len()).max(1)
+    }
 }
 
 /// How much of the log an answer may know.
@@ -154,6 +165,9 @@ pub enum StateError {
         /// What it does not group by.
         dimension: String,
     },
+    /// Only what is latest can be carried on.
+    #[error("fill=previous is for rules whose operator is latest; that of {} is {}", .0.name, .0.operator.as_str())]
+    NotLatest(Box<Rule>),
     /// The answer would be too large.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -212,6 +226,7 @@ pub async fn read(
     query: &StateQuery,
     budget: Duration,
 ) -> Result<State, StateError> {
+    query.question.check_windows(query.selection.at_least())?;
     let once = || read_once(database, partitions, query);
     within(database, query.wait, budget, || retried(once)).await
 }

@@ -3,11 +3,11 @@
 -- which it does not hold yet, is unsettled: it comes as its hours, and an hour as its minutes of the
 -- same epoch. Minutes that are unsettled, and those that the range cuts, come out as such, for their
 -- events. Whole rows are only ever streamed; what is kept of unsettled ones is narrow. Where it is
--- asked for ($17), the late events of a row that stands are counted: those of epochs behind its
+-- asked for ($18), the late events of a row that stands are counted: those of epochs behind its
 -- window, which a day finds in its hours
 WITH sought AS MATERIALIZED (
     SELECT s.series_no, s.labels, r.rule_no, c.seq AS checkpoint,
-           r.definition ->> 'operator' = 'weighted_sum' AS looks_back
+           r.definition ->> 'operator' = ANY ($17) AS looks_back
     FROM principals q
     CROSS JOIN rules r
     -- The licence: buckets of a rule that has no checkpoint don't count.
@@ -117,7 +117,7 @@ SELECT s.rule_no, s.labels, b.window_start, b.event_count, b.skipped_count, b.va
        b.latest_at, b.latest_seq, b.moment, b.sketch,
        b.first_seq, b.last_seq, b.is_settled,
        CASE
-       WHEN NOT $17 OR NOT b.is_settled THEN 0
+       WHEN NOT $18 OR NOT b.is_settled THEN 0
        WHEN u.grain = 1440 THEN (
            SELECT coalesce(sum(l.event_count + l.skipped_count), 0)::bigint
            FROM pre_aggregates l
@@ -162,7 +162,7 @@ UNION ALL
 SELECT d.rule_no, d.labels, b.window_start, b.event_count, b.skipped_count, b.value,
        b.latest_at, b.latest_seq, b.moment, b.sketch,
        b.first_seq, b.last_seq, true,
-       CASE WHEN $17 AND b.epoch > (b.window_start AT TIME ZONE 'UTC')::date - DATE '1970-01-01'
+       CASE WHEN $18 AND b.epoch > (b.window_start AT TIME ZONE 'UTC')::date - DATE '1970-01-01'
             THEN b.event_count + b.skipped_count ELSE 0 END, 60::smallint
 FROM unsettled d
 CROSS JOIN LATERAL (
@@ -192,7 +192,7 @@ UNION ALL
 SELECT h.rule_no, h.labels, b.window_start, b.event_count, b.skipped_count, b.value,
        b.latest_at, b.latest_seq, b.moment, b.sketch,
        b.first_seq, b.last_seq, b.is_settled,
-       CASE WHEN $17 AND b.is_settled
+       CASE WHEN $18 AND b.is_settled
                  AND b.epoch > (b.window_start AT TIME ZONE 'UTC')::date - DATE '1970-01-01'
             THEN b.event_count + b.skipped_count ELSE 0 END, 1::smallint
 FROM unsettled_hours h

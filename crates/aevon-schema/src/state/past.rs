@@ -16,7 +16,7 @@ use crate::statement::Statement;
 use crate::values::{JsonString, JsonText, end_to_pg, from_pg, start_to_pg, to_pg};
 use aevon_core::position::Position;
 use aevon_core::state::{Answer, Plan, Range, Span};
-use aevon_core::time::{Grain, MINUTE_US, Timestamp};
+use aevon_core::time::{Grain, MINUTE_US};
 use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
@@ -231,6 +231,7 @@ impl Past<'_> {
             .bind::<Jsonb, _>(JsonText(&keep))
             .bind::<BigInt, _>(seq)
             .bind::<Array<Bool>, _>(cut)
+            .bind::<Array<Text>, _>(self.query.question.looking_back())
             .bind::<Bool, _>(self.is_traced());
         Statement::<_, TreeColumns>::new(query)
             .load_stream::<TreeRow>(&mut &*self.pg)
@@ -287,7 +288,8 @@ impl Past<'_> {
     fn tail(&self, chosen: &[Chosen], seq: i64) -> Option<Span> {
         let checkpoints = chosen.iter().map(|c| c.checkpoint.unwrap_or(0));
         let Range { start, end } = self.query.question.range;
-        let looks_back = chosen.iter().any(|c| c.rule.operator.looks_back());
+        let question = &self.query.question;
+        let looks_back = chosen.iter().any(|c| question.looks_back(c.rule.operator));
         Some(Span {
             first_seq: checkpoints.min()? + 1,
             last_seq: seq,
@@ -378,7 +380,7 @@ struct Part {
     grain: Grain,
     range: Range,
     is_before: bool,
-    /// Whether it is a minute of which the range takes a part.
+    /// Whether it is a minute of which the plan takes a part.
     is_cut: bool,
 }
 
@@ -390,18 +392,12 @@ fn parts(plan: &Plan) -> Vec<Part> {
         is_before,
         is_cut: false,
     });
-    let minute = |at: Timestamp| Range {
-        start: Some(Grain::Minute.floor(at)),
-        end: Some(Grain::Minute.floor(at).plus_micros(MINUTE_US)),
-    };
     let cut = rows::marked(&plan.edges, &plan.edges_before);
-    let cut = cut.filter_map(|(edge, is_before)| {
-        Some(Part {
-            grain: Grain::Minute,
-            range: minute(edge.start?),
-            is_before,
-            is_cut: true,
-        })
+    let cut = cut.map(|(edge, is_before)| Part {
+        grain: Grain::Minute,
+        range: Plan::minutes_of(&edge),
+        is_before,
+        is_cut: true,
     });
     whole.chain(cut).collect()
 }

@@ -11,10 +11,10 @@ use aevon_core::explain::is_late;
 use aevon_core::filter::Subject;
 use aevon_core::fold::Fact;
 use aevon_core::labels::Labels;
-use aevon_core::operator::{Columns, Kept, Partial};
+use aevon_core::operator::{Columns, Kept, Operator, Partial};
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Answer, MAX_VALUES, TooLarge, Value};
+use aevon_core::state::{Answer, Fill, MAX_VALUES, TooLarge, Value};
 use aevon_core::time::Timestamp;
 use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
@@ -243,6 +243,7 @@ pub(super) fn conclude(
 ) -> Result<State, StateError> {
     check_selection(&query.selection, &chosen)?;
     check_dimensions(query, &chosen)?;
+    check_fill(query, &chosen)?;
     let mut parts = Vec::with_capacity(finished.len());
     for Finished { dimensions, values } in finished {
         parts.push((dimensions, values?));
@@ -437,6 +438,16 @@ fn check_selection(selection: &Selection, chosen: &[Chosen]) -> Result<(), State
         }
     }
     Ok(())
+}
+
+/// Every rule must be of an operator whose values can be carried on, where they are to be.
+fn check_fill(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
+    let is_carried = query.question.fill == Fill::Previous;
+    let other = |c: &&Chosen| is_carried && c.rule.operator != Operator::Latest;
+    match chosen.iter().find(other) {
+        None => Ok(()),
+        Some(other) => Err(StateError::NotLatest(Box::new(other.rule.clone()))),
+    }
 }
 
 /// Every rule must have the dimensions that were asked for: none is passed over in silence.

@@ -1,12 +1,12 @@
 //! Every version of the log, held to the oracle, and to what was answered at it before.
 
-use crate::dice::{Dice, judge_of, rules};
+use crate::dice::{Dice, judge_of, rules, selection};
 use crate::support::{BUDGET, World, at, void};
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
-use aevon_core::state::Question;
+use aevon_core::state::{Fill, Question};
 use aevon_core::time::{DAY_US, Timestamp};
-use aevon_schema::state::{At, Selection, State, StateQuery, read};
+use aevon_schema::state::{At, State, StateQuery, read};
 use aevon_schema::sweep::{Turn, backlogs, sweep_once};
 use aevon_testkit::oracle::{OracleEvent, fold, shown, standing};
 
@@ -20,17 +20,21 @@ pub(crate) struct History {
     /// What was asked as of a version, and answered.
     answered: Vec<(StateQuery, String)>,
     next_id: u64,
+    /// Whether every rule was applied.
+    is_whole: bool,
 }
 
 impl History {
-    pub(crate) async fn begin(seed: u64) -> Self {
+    pub(crate) async fn begin(nth: u64) -> Self {
+        let seed = nth.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Self {
             world: World::new().await,
-            dice: Dice(seed),
+            dice: Dice::of_place(nth as usize, seed),
             log: Vec::new(),
             now: at("2026-01-02T12:00:00Z"),
             answered: Vec::new(),
             next_id: 0,
+            is_whole: false,
         }
     }
 
@@ -110,8 +114,11 @@ impl History {
         let log = self.of(&principal);
         let head = log.last().map_or(0, |event| event.seq);
         let seq = self.dice.roll(head as u64 + 1) as i64;
-        let question = self.dice.question();
-        let selection = Selection::default();
+        let mut question = self.dice.question();
+        if question.fill == Fill::Previous && !self.is_whole {
+            question.fill = Fill::Zero;
+        }
+        let selection = selection(&question);
         let mut query = StateQuery::newest("acme", &principal, selection, question);
         query.at = match self.dice.roll(4) {
             0 => None,
@@ -141,6 +148,7 @@ impl History {
             .states
             .iter()
             .map(|s| (s.rule.name.clone(), s.rule_version));
+        query.selection.names.clear();
         query.selection.pinned = pinned.collect();
         self.answered.push((query, text(&state)));
     }
@@ -239,12 +247,15 @@ async fn an_answer_at_any_version_equals_the_oracle_and_stays_for_ever() {
         .chain(copies.iter().map(|c| &**c))
         .collect();
     for seed in seeds() {
-        let mut history = History::begin(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)).await;
+        let mut history = History::begin(seed).await;
         history.world.apply(&texts[..6]).await;
         for step in 0..36 {
             match history.dice.roll(8) {
                 0..3 => history.store().await,
-                3 if step > 12 => history.world.apply(&texts).await,
+                3 if step > 12 => {
+                    history.world.apply(&texts).await;
+                    history.is_whole = true;
+                }
                 3 | 4 => history.sweep().await,
                 _ => history.ask(&format!("seed {seed} step {step}")).await,
             }

@@ -5,6 +5,7 @@
 mod access;
 mod aggregation;
 mod answers;
+mod calendars;
 mod explain;
 mod formats;
 mod ingest;

@@ -45,6 +45,7 @@ impl IntoResponses for Problems {
         problems_of_route(&[
             Code::InvalidParameter,
             Code::RangeReversed,
+            Code::RangeRequired,
             Code::TooManyWindows,
             Code::TooManyGroups,
             Code::VersionOfAnotherPartition,
@@ -270,7 +271,9 @@ fn problem(error: &StateError) -> Problem {
             let detail = format!("{detail}; ask again, or wait longer for it with `wait`");
             Problem::new(Code::VersionNotVisible, detail)
         }
-        StateError::UnknownDimension { .. } => Problem::new(Code::InvalidParameter, detail),
+        StateError::UnknownDimension { .. } | StateError::NotLatest(_) => {
+            Problem::new(Code::InvalidParameter, detail)
+        }
         StateError::FromAbove { .. } => invalid("from_version", detail),
         StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
         StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),

@@ -1,6 +1,7 @@
 //! An answer as it is sent.
 
 use crate::http::operators;
+use aevon_core::calendar::tzdb;
 use aevon_core::operator::Operator;
 use aevon_core::position::Version;
 use aevon_core::time::Timestamp;
@@ -19,7 +20,12 @@ pub(crate) struct Answer<'a> {
     #[schema(value_type = Option<String>, format = DateTime, required)]
     end: Option<Timestamp>,
     granularity: &'static str,
+    /// The zone whose hours, days, weeks and months are meant.
     timezone: &'static str,
+    /// The release of the tz database, where that is not UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^[0-9]{4}[a-z]+$")]
+    tzdb: Option<&'static str>,
     /// Where in the principal's partition the answer stands: at the head of the snapshot that
     /// answered, or where it was asked for. As a parameter it gives the same answer, for ever.
     #[schema(value_type = String)]
@@ -135,7 +141,8 @@ impl<'a> Answer<'a> {
             start: query.question.range.start,
             end: query.question.range.end,
             granularity: query.question.granularity.as_str(),
-            timezone: "UTC",
+            timezone: query.question.zone.name(),
+            tzdb: (!query.question.zone.is_utc()).then(tzdb),
             version,
             as_of: state.data_through,
             only: match states.as_slice() {
