@@ -45,6 +45,7 @@ pub struct Share {
 pub struct Explainer<'a> {
     rule: &'a Rule,
     range: Range,
+    looks_back: bool,
     projection: Option<Projection>,
 }
 
@@ -57,15 +58,15 @@ impl<'a> Explainer<'a> {
         Self {
             rule,
             range: question.range,
+            looks_back: question.looks_back(rule.operator),
             projection: (!grouping.is_none()).then(projection),
         }
     }
 
     /// When the events occurred that take part: before the range too, where the operator looks back.
     pub fn reach(&self) -> Range {
-        let looks_back = self.rule.operator.looks_back();
         Range {
-            start: self.range.start.filter(|_| !looks_back),
+            start: self.range.start.filter(|_| !self.looks_back),
             end: self.range.end,
         }
     }

@@ -156,6 +156,15 @@ impl Grain {
     /// Every grain, finest first.
     pub const ALL: [Grain; 3] = [Grain::Minute, Grain::Hour, Grain::Day];
 
+    /// Its name in requests and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Grain::Minute => "1m",
+            Grain::Hour => "1h",
+            Grain::Day => "1d",
+        }
+    }
+
     /// The number by which a grain is stored: its width in minutes.
     pub const fn minutes(self) -> i16 {
         match self {

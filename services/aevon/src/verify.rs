@@ -295,11 +295,7 @@ fn named(found: &Difference) -> String {
         "tenant {tenant_id}, principal {principal_id}, rule {}, {group}, grain {}, window {}, {day}, \
          column {}: stored {}, folded {}",
         found.rule,
-        match found.grain.minutes() {
-            1 => "1m",
-            60 => "1h",
-            _ => "1d",
-        },
+        found.grain.as_str(),
         found.window_start,
         found.column,
         found.stored,

@@ -51,6 +51,7 @@ impl Outcomes {
             Err(
                 StateError::UnknownRule(_)
                 | StateError::UnknownDimension { .. }
+                | StateError::NotLatest(_)
                 | StateError::TooLarge(_)
                 | StateError::UnknownVersion { .. }
                 | StateError::FromAbove { .. }

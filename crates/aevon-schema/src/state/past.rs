@@ -16,7 +16,7 @@ use crate::statement::Statement;
 use crate::values::{JsonString, JsonText, end_to_pg, from_pg, start_to_pg, to_pg};
 use aevon_core::position::Position;
 use aevon_core::state::{Answer, Plan, Range, Span};
-use aevon_core::time::{Grain, MINUTE_US};
+use aevon_core::time::{Grain, MINUTE_US, Timestamp};
 use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;

@@ -297,7 +297,7 @@ async fn what_is_told_of_a_value_is_what_the_oracle_folds() {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let rules: Vec<Rule> = texts.iter().map(|t| Rule::from_yaml(t).unwrap()).collect();
     for seed in seeds() {
-        let mut history = History::begin(seed.wrapping_mul(0xD134_2543_DE82_EF95)).await;
+        let mut history = History::begin(seed).await;
         history.world.apply(&texts).await;
         for step in 0..40 {
             match history.dice.roll(6) {
@@ -355,7 +355,7 @@ async fn a_bucket_that_is_wrong_is_named_and_one_that_cannot_be_read_is_no_failu
     world.sweep(100).await;
     let client = world.db.client().await;
     let hours = Question {
-        granularity: Granularity::Windows(aevon_core::time::Grain::Hour),
+        granularity: Granularity::Windows(aevon_core::calendar::Period::Hour),
         ..Question::default()
     };
     let ask = async |rule: &str| compared(&world, rule, "p", hours.clone()).await;

@@ -468,7 +468,7 @@ impl Total {
 impl Sources {
     fn new(sources: &state::Sources, state: &State) -> Self {
         let used = |grain: Grain| BucketsUsed {
-            grain: Granularity::Windows(grain).as_str(),
+            grain: grain.as_str(),
             rows: sources.buckets[grain as usize].rows,
             events: sources.buckets[grain as usize].events,
         };
