@@ -19,10 +19,12 @@ use std::ops::RangeInclusive;
 
 /// Most events of the principal that one statement looks at.
 const LOOK: i64 = 2_000;
-/// Most statements of a page: events that take part may be few among others.
-const MOST_STATEMENTS: usize = 20;
-/// Fewest rows that a statement asks for, as a filter may leave most of them out.
-const LEAST_ROWS: usize = 100;
+/// How many a page looks at before it ends: events that take part may be few among others.
+const MOST_LOOKED: i64 = 40_000;
+/// Most statements of a page.
+const MOST_STATEMENTS: usize = 100;
+/// Fewest rows that a statement asks for where a filter or labels may leave most of them out.
+const LEAST_ROWS: usize = 1_000;
 
 /// How an event came to change a total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,11 +114,11 @@ type Row = (
 );
 
 /// How far one statement came.
-enum Reached {
-    /// To here: there may be more behind it.
-    Place(i64),
-    /// To the end of the span.
-    End,
+struct Reached {
+    /// To here, if there may be more behind it; else to the end of the span.
+    place: Option<i64>,
+    /// Events that it looked at.
+    looked: i64,
 }
 
 impl Page<'_> {
@@ -127,11 +129,11 @@ impl Page<'_> {
         after: i64,
         limit: usize,
     ) -> Result<(Vec<Item>, Option<i64>), StoreError> {
-        let (mut items, mut statements) = (Vec::new(), 0);
+        let (mut items, mut statements, mut looked) = (Vec::new(), 0, 0);
         for span in spans.iter().filter(|span| *span.end() > after) {
             let mut behind = after.max(span.start() - 1);
             loop {
-                if statements == MOST_STATEMENTS {
+                if statements == MOST_STATEMENTS || looked >= MOST_LOOKED {
                     return Ok((items, Some(behind)));
                 }
                 statements += 1;
@@ -141,9 +143,10 @@ impl Page<'_> {
                     let next = items.last().map(Item::place);
                     return Ok((items, next));
                 }
-                match reached {
-                    Reached::Place(place) => behind = place,
-                    Reached::End => break,
+                looked += reached.looked;
+                match reached.place {
+                    Some(place) => behind = place,
+                    None => break,
                 }
             }
         }
@@ -159,10 +162,15 @@ impl Page<'_> {
         limit: usize,
         items: &mut Vec<Item>,
     ) -> Result<Reached, StoreError> {
-        let most_rows = (limit + 1 - items.len()).max(LEAST_ROWS);
+        let is_selective = self.rule.filter.is_some() || !self.query.question.grouping.is_none();
+        let least_rows = if is_selective { LEAST_ROWS } else { 0 };
+        let most_rows = (limit + 1 - items.len()).max(least_rows);
         let mut rows = self.rows(behind, upto, most_rows).await?;
         let (mut count, mut turn) = (0, Turn::default());
-        let mut reached = Reached::End;
+        let mut reached = Reached {
+            place: None,
+            looked: 0,
+        };
         while let Some(row) = rows.try_next().await? {
             turn.give().await;
             reached = end(row.0, row.1);
@@ -171,7 +179,7 @@ impl Page<'_> {
             };
             count += 1;
             if count == most_rows {
-                reached = Reached::Place(place);
+                reached.place = Some(place);
             }
             items.extend(self.item(place, &event_id, &event));
             if items.len() > limit {
@@ -276,8 +284,8 @@ fn opened(row: Row) -> Option<(i64, String, RawEvent)> {
 
 /// How far a statement came that looked at so many events, up to a place.
 fn end(upto: i64, looked: i64) -> Reached {
-    match looked < LOOK {
-        true => Reached::End,
-        false => Reached::Place(upto),
+    Reached {
+        place: (looked == LOOK).then_some(upto),
+        looked,
     }
 }
