@@ -3,9 +3,10 @@
 use crate::table::plain;
 use crate::{identifier, reach};
 use aevon_core::identity::partition_of;
+use aevon_core::position::Position;
 use aevon_core::time::{DAY_US, Timestamp};
 use aevon_core::verify::is_sampled;
-use aevon_schema::verify::{self, Checked, Difference, Principal, Versions};
+use aevon_schema::verify::{self, Ahead, Checked, Difference, Principal, Versions};
 use aevon_schema::{Connection, rules};
 use aevon_service::settings::Settings;
 use anyhow::{Context, bail};
@@ -90,9 +91,10 @@ pub(crate) async fn run(settings: &Settings, args: VerifyArgs) -> anyhow::Result
     }
     run.bar.finish_and_clear();
     print!("{}", run.seen.report());
-    match run.seen.first {
-        None => Ok(()),
-        Some(first) => bail!("buckets differ from the log; the first: {}", named(&first)),
+    match (run.seen.first, run.seen.ahead.first()) {
+        (Some(first), _) => bail!("buckets differ from the log; the first: {}", named(&first)),
+        (None, Some(ahead)) => bail!("{}", ahead_of_log(ahead)),
+        (None, None) => Ok(()),
     }
 }
 
@@ -143,6 +145,9 @@ impl Run {
         partitions: i32,
     ) -> anyhow::Result<()> {
         let all = verify::count(&mut self.connection, tenant).await?;
+        if let (Some(tenant), 0) = (tenant, all) {
+            bail!("the log has no principal of tenant {tenant}");
+        }
         self.bar.set_length(all.unsigned_abs());
         for partition in 0..partitions {
             let mut after = (tenant.unwrap_or_default().to_owned(), String::new());
@@ -195,6 +200,7 @@ struct Seen {
     swept: BTreeSet<String>,
     /// Partitions without a checkpoint, by rule version.
     unswept: BTreeMap<String, BTreeSet<i32>>,
+    ahead: Vec<Ahead>,
 }
 
 impl Seen {
@@ -205,6 +211,12 @@ impl Seen {
         self.differences += checked.differences;
         self.first = self.first.take().or(checked.first);
         self.swept.extend(checked.swept);
+        for ahead in checked.ahead {
+            // Every batch of a partition sees it again.
+            if !self.ahead.contains(&ahead) {
+                self.ahead.push(ahead);
+            }
+        }
         if principals > 0 {
             for name in checked.unswept {
                 self.unswept.entry(name).or_default().insert(partition);
@@ -237,8 +249,23 @@ impl Seen {
                 listed.join(", ")
             );
         }
+        for ahead in &self.ahead {
+            text += &format!("ahead: {}\n", ahead_of_log(ahead));
+        }
         text
     }
+}
+
+fn ahead_of_log(ahead: &Ahead) -> String {
+    format!(
+        "{} has its checkpoint at {}, ahead of the newest event, {}: events to come would be passed over",
+        ahead.rule,
+        ahead.checkpoint,
+        Position {
+            seq: ahead.head,
+            ..ahead.checkpoint
+        }
+    )
 }
 
 /// A difference in one line.

@@ -130,7 +130,8 @@ pub(super) fn add_bucket(
     };
     let columns = Columns {
         value: row.5.map(Amount::from_big),
-        latest: row.6.map(from_pg).zip(row.7),
+        latest_at: row.6.map(from_pg),
+        latest_seq: row.7,
         moment: row.8.map(Amount::from_big),
         sketch: row.9,
     };
