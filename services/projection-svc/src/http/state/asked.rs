@@ -51,7 +51,7 @@ pub(crate) struct QuestionParameters {
     /// What stands in windows where nothing happened: such windows are left out (`none`), have the
     /// value over nothing (`zero`), or the value that stood before (`previous`; rules whose operator
     /// is latest). Needs windows, `start` and `end`. None: `none`.
-    #[param(pattern = "^(none|zero|previous)$", example = "zero")]
+    #[param(pattern = "^(none|zero|previous)$", example = "none")]
     fill: Option<String>,
     /// Whether a window's value is that of everything from `start` to its end. None: `false`.
     #[param(example = true)]
@@ -104,8 +104,7 @@ fn fill(
         return Ok(fill);
     }
     if granularity == Granularity::Total {
-        let reason =
-            "fills windows, of which granularity=total has none; ask for 1m, 1h, 1d, 1w or 1mo";
+        let reason = "granularity=total has no windows to fill; ask for 1m, 1h, 1d, 1w or 1mo";
         return Err(invalid("fill", reason));
     }
     match (range.start, range.end) {
