@@ -1,3 +1,5 @@
+//! Windows of zones, where clocks are put forward, back, and days are skipped.
+
 use super::*;
 
 fn at(text: &str) -> Timestamp {

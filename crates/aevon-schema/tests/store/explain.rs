@@ -6,7 +6,7 @@ use crate::support::{BUDGET, SUM, World, at, event, void};
 use crate::time_travel::{History, seeds};
 use aevon_core::operator::Operator;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Granularity, Question, Range};
+use aevon_core::state::{Fill, Granularity, Question, Range};
 use aevon_core::time::{DAY_US, HOUR_US, MINUTE_US, Timestamp};
 use aevon_schema::state::compare::{Compared, compare};
 use aevon_schema::state::explain::{Effect, ExplainQuery, Explained, Item, explain};
@@ -110,6 +110,7 @@ impl History {
     fn asked(&mut self, rules: &[Rule]) -> Asked {
         let rule = rules[self.dice.roll(rules.len() as u64) as usize].clone();
         let mut question = self.dice.question();
+        question.fill = Fill::None;
         question.granularity = Granularity::Total;
         question.grouping.by.clear();
         Asked {
@@ -319,7 +320,10 @@ async fn what_is_told_of_a_value_is_what_the_oracle_folds() {
         // Whatever is asked, in windows and groups as well: both ways are one answer.
         for _ in 0..10 {
             let rule = &rules[history.dice.roll(rules.len() as u64) as usize];
-            let question = history.dice.question();
+            let mut question = history.dice.question();
+            if question.fill == Fill::Previous && rule.operator != Operator::Latest {
+                question.fill = Fill::Zero;
+            }
             let principal = format!("p{}", history.dice.roll(2));
             let compared = compared(&history.world, &rule.name, &principal, question).await;
             assert!(compared.agrees(), "seed {seed}: {compared:?}");

@@ -66,10 +66,8 @@ async fn days_of_a_clock_are_filled_and_run_and_name_the_release_of_its_rules() 
         let running = format!("rule=total&fill=zero&cumulative=true&{days}");
         let expected = json!([[saturday, "2", 1], [sunday, "14", 3], [monday, "14", 3]]);
         assert_eq!(shown(&ask(&system, &running).await), expected);
-        let previous = format!(
-            "rule=level&fill=previous&granularity=1d&timezone=Europe/Berlin\
-             &start=2026-03-26T23:00:00Z&end=2026-03-30T22:00:00Z"
-        );
+        let previous = "rule=level&fill=previous&granularity=1d&timezone=Europe/Berlin\
+             &start=2026-03-26T23:00:00Z&end=2026-03-30T22:00:00Z";
         let friday = "2026-03-26T23:00:00Z";
         let expected = json!([
             [friday, "1", 0],
