@@ -75,7 +75,7 @@ async fn days_of_a_clock_are_filled_and_run_and_name_the_release_of_its_rules() 
             [sunday, "8", 2],
             [monday, "8", 0]
         ]);
-        assert_eq!(shown(&ask(&system, &previous).await), expected);
+        assert_eq!(shown(&ask(&system, previous).await), expected);
     };
     ask_all().await;
     let _aggregator = aggregate_rules(&system.db, &[SUM, LATEST]).await;
