@@ -59,12 +59,37 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
     let cut = (begin_us + 1_234_567_891, end_us - 2_345_678_912);
     for (what, query, range, goal) in [
         ("total of 30 days", "scope=tenant", month, "50"),
-        ("total of 30 days by day", "scope=tenant&granularity=1d", month, ""),
-        ("total of 30 days, cut within minutes", "scope=tenant", cut, ""),
+        (
+            "total of 30 days by day",
+            "scope=tenant&granularity=1d",
+            month,
+            "",
+        ),
+        (
+            "total of 30 days, cut within minutes",
+            "scope=tenant",
+            cut,
+            "",
+        ),
         ("top 10 of a day", "order_by=value&limit=10", day, "300"),
-        ("top 10 of 30 days", "order_by=value&limit=10", month, "2,000"),
-        ("top 10 of 30 days, cut within minutes", "order_by=value&limit=10", cut, ""),
-        ("a page of 100 by identifier, 30 days", "limit=100", month, ""),
+        (
+            "top 10 of 30 days",
+            "order_by=value&limit=10",
+            month,
+            "2,000",
+        ),
+        (
+            "top 10 of 30 days, cut within minutes",
+            "order_by=value&limit=10",
+            cut,
+            "",
+        ),
+        (
+            "a page of 100 by identifier, 30 days",
+            "limit=100",
+            month,
+            "",
+        ),
     ] {
         eprintln!("HTTP: {what}, {} s", bench.seconds);
         let (start, end) = (rfc3339(range.0), rfc3339(range.1));
@@ -102,7 +127,9 @@ async fn fill(client: &Client, begin_us: i64) -> Result<u64> {
     let query = "SELECT count(*)::int FROM partitions";
     let partitions: i32 = client.query_one(query, &[]).await?.get(0);
     let names: Vec<String> = (0..PRINCIPALS).map(principal_name).collect();
-    let places = names.iter().map(|name| partition_of(TENANT, name, partitions));
+    let places = names
+        .iter()
+        .map(|name| partition_of(TENANT, name, partitions));
     let places: Vec<i32> = places.collect();
     client.execute(INSERT, &[&TENANT, &names, &places]).await?;
     client.batch_execute("ANALYZE principals").await?;

@@ -125,10 +125,12 @@ fn script(ask: &Ask, partitions: i32) -> String {
         start: Some(at(ask.start_us)),
         end: Some(at(ask.end_us)),
     };
-    let plan = Plan::new(&Question {
+    let question = Question {
         range,
         ..Question::default()
-    });
+    };
+    let plan = Plan::new(&question);
+    let looking_back = format!("'{{{}}}'::text[]", question.looking_back().join(","));
     let principal = principal_name(ask.principal);
     let text = |text: &str| format!("'{text}'::text");
     let since = "-infinity".to_owned();
@@ -164,18 +166,21 @@ fn script(ask: &Ask, partitions: i32) -> String {
         "''::bytea".to_owned(),
         "''::bytea".to_owned(),
         "'{}'::jsonb".to_owned(),
+        looking_back.clone(),
     ];
     let edges: Vec<Range> = [&plan.edges[..], &plan.edges_before].concat();
-    let minute = |edge: &Range| instant(edge.start.map(|at| Grain::Minute.floor(at)));
+    let minutes: Vec<Range> = edges.iter().map(Plan::minutes_of).collect();
     let raw = [
         tenant,
         principal,
-        instants(edges.iter().map(minute).collect()),
+        instants(minutes.iter().map(|range| instant(range.start)).collect()),
+        instants(minutes.iter().map(|range| instant(range.end)).collect()),
         instants(edges.iter().map(|edge| instant(edge.start)).collect()),
         instants(edges.iter().map(|edge| instant(edge.end)).collect()),
         before(plan.edges.len(), plan.edges_before.len()),
         format!("'{}'::timestamptz", instant(range.start)),
         format!("'{}'::timestamptz", instant(range.end)),
+        looking_back,
     ];
     let statements = [
         "\\startpipeline\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),

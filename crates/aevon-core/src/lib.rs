@@ -6,7 +6,9 @@
 
 pub mod amount;
 pub mod append;
+pub mod calendar;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod fold;
 pub mod identity;

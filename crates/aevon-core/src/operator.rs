@@ -93,11 +93,6 @@ impl Operator {
         matches!(self, Self::Latest | Self::UniqueCount | Self::WeightedSum)
     }
 
-    /// True where an answer also depends on the events before its range.
-    pub const fn looks_back(self) -> bool {
-        matches!(self, Self::WeightedSum)
-    }
-
     /// True where an event can be taken out of a fold without looking at the others.
     pub const fn is_reversible(self) -> bool {
         matches!(
@@ -221,6 +216,20 @@ impl Partial {
         carried
     }
 
+    /// The same, but for a nought that is kept where every event was taken out again: nothing is kept
+    /// of what was never filled.
+    pub fn tidied(mut self) -> Self {
+        let is_nought = match &self.kept {
+            Kept::Amount(amount) => *amount == Amount::ZERO,
+            Kept::Level(level) => level.height == Amount::ZERO && level.moment == Amount::ZERO,
+            _ => false,
+        };
+        if self.event_count == 0 && is_nought {
+            self.kept = Kept::Nothing;
+        }
+        self
+    }
+
     /// True where nothing was folded.
     pub fn is_empty(&self) -> bool {
         self.event_count == 0 && self.skipped_count == 0
@@ -298,6 +307,21 @@ mod tests {
         let end = Some(Timestamp::from_micros(0));
         assert_eq!(of(Operator::WeightedSum, None), None);
         assert_eq!(of(Operator::WeightedSum, end).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn what_was_taken_out_leaves_nothing_once_it_is_tidied() {
+        let position = Position {
+            partition: 0,
+            seq: 1,
+        };
+        for operator in Operator::ALL.into_iter().filter(|o| o.is_reversible()) {
+            let one = Partial::of(operator, Some("2.5"), Timestamp::from_micros(7), position);
+            let mut none = one.clone();
+            none.merge(operator, &one.reversed(operator));
+            assert_eq!(none.tidied(), Partial::default(), "{operator:?}");
+            assert_eq!(one.clone().tidied(), one);
+        }
     }
 
     #[test]

@@ -9,15 +9,17 @@ mod answer;
 mod plan;
 mod ranking;
 mod span;
+mod windows;
 
 pub use answer::{Answer, total};
 pub use plan::Plan;
 pub use ranking::{Rank, Ranking};
 pub use span::Span;
 
+use crate::calendar::{Calendar, Period, Zone};
 use crate::labels::{Grouping, Labels};
 use crate::operator::{Operator, Partial, Shown};
-use crate::time::{Grain, Timestamp};
+use crate::time::Timestamp;
 
 /// Most values in one answer.
 pub const MAX_VALUES: usize = 10_000;
@@ -50,17 +52,19 @@ pub enum Granularity {
     /// One value over the range.
     #[default]
     Total,
-    /// One value a window of this grain, cut by the range.
-    Windows(Grain),
+    /// One value a window of this period, cut by the range.
+    Windows(Period),
 }
 
 impl Granularity {
     /// Every granularity by its name.
-    pub const NAMES: [(&'static str, Granularity); 4] = [
+    pub const NAMES: [(&'static str, Granularity); 6] = [
         ("total", Granularity::Total),
-        ("1m", Granularity::Windows(Grain::Minute)),
-        ("1h", Granularity::Windows(Grain::Hour)),
-        ("1d", Granularity::Windows(Grain::Day)),
+        ("1m", Granularity::Windows(Period::Minute)),
+        ("1h", Granularity::Windows(Period::Hour)),
+        ("1d", Granularity::Windows(Period::Day)),
+        ("1w", Granularity::Windows(Period::Week)),
+        ("1mo", Granularity::Windows(Period::Month)),
     ];
 
     /// Its name in requests and answers.
@@ -72,6 +76,27 @@ impl Granularity {
     }
 }
 
+/// What stands where nothing happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fill {
+    /// Nothing: such windows are left out.
+    #[default]
+    None,
+    /// The value over nothing.
+    Zero,
+    /// The value that stood before; for rules whose operator is latest.
+    Previous,
+}
+
+impl Fill {
+    /// Every one by its name.
+    pub const NAMES: [(&'static str, Fill); 3] = [
+        ("none", Fill::None),
+        ("zero", Fill::Zero),
+        ("previous", Fill::Previous),
+    ];
+}
+
 /// What is asked of each rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
@@ -81,6 +106,52 @@ pub struct Question {
     pub granularity: Granularity,
     /// How it is divided by labels, and which it keeps.
     pub grouping: Grouping,
+    /// Whose hours, days, weeks and months are meant.
+    pub zone: Zone,
+    /// What stands in windows where nothing happened. Other than none it takes windows, and a range
+    /// with both its ends.
+    pub fill: Fill,
+    /// Whether a window's value is that of everything from the start of the range to its end.
+    pub is_cumulative: bool,
+}
+
+impl Question {
+    /// True where the answer of a rule also depends on the events before the range.
+    pub fn looks_back(&self, operator: Operator) -> bool {
+        match operator {
+            Operator::WeightedSum => true,
+            Operator::Latest => self.fill == Fill::Previous,
+            _ => false,
+        }
+    }
+
+    /// The windows that divide the answer, if any do.
+    pub fn calendar(&self) -> Option<Calendar<'_>> {
+        match self.granularity {
+            Granularity::Total => None,
+            Granularity::Windows(period) => Some(Calendar::new(&self.zone, period)),
+        }
+    }
+
+    /// That answers of so many rules are not too large by the range alone: where every window has a
+    /// value.
+    ///
+    /// # Errors
+    /// See [`TooLarge`].
+    pub fn check_windows(&self, rules: usize) -> Result<(), TooLarge> {
+        let filled = self.calendar().filter(|_| self.fill != Fill::None);
+        let most = MAX_VALUES / rules.max(1);
+        match filled.is_none_or(|calendar| calendar.has_at_most(self.range, most)) {
+            true => Ok(()),
+            false => Err(TooLarge::Windows),
+        }
+    }
+
+    /// The names of the operators whose answers do.
+    pub fn looking_back(&self) -> Vec<&'static str> {
+        let looking_back = Operator::ALL.into_iter().filter(|o| self.looks_back(*o));
+        looking_back.map(Operator::as_str).collect()
+    }
 }
 
 /// One value of an answer.

@@ -1,6 +1,7 @@
 //! Instants and grains. Microseconds since 1970-01-01T00:00:00Z, half-open ranges.
 //!
-//! Invariant: no zone other than UTC takes part in any computation here.
+//! Invariant: no zone other than UTC takes part in any computation here; those of clocks elsewhere are
+//! in [`crate::calendar`].
 
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -154,6 +155,15 @@ pub enum Grain {
 impl Grain {
     /// Every grain, finest first.
     pub const ALL: [Grain; 3] = [Grain::Minute, Grain::Hour, Grain::Day];
+
+    /// Its name in requests and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Grain::Minute => "1m",
+            Grain::Hour => "1h",
+            Grain::Day => "1d",
+        }
+    }
 
     /// The number by which a grain is stored: its width in minutes.
     pub const fn minutes(self) -> i16 {

@@ -92,6 +92,32 @@ fn initdb(programs: &Programs, dir: &Path, account: Option<&Account>, durable: b
     Ok(())
 }
 
+/// Copies the cluster of a server that was stopped.
+pub(crate) fn copy(from: &Path, to: &Path, account: Option<&Account>) -> Result<()> {
+    let failed = || format!("cannot copy {} to {}", from.display(), to.display());
+    fs::create_dir(to).with_context(failed)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions()).with_context(failed)?;
+    give(to, account)?;
+    for entry in fs::read_dir(from).with_context(failed)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target, account)?;
+        } else {
+            fs::copy(entry.path(), &target).with_context(failed)?;
+            give(&target, account)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has whoever starts on this cluster follow a primary.
+pub(crate) fn mark_standby(data_dir: &Path, account: Option<&Account>) -> Result<()> {
+    let signal = data_dir.join("standby.signal");
+    fs::write(&signal, "").with_context(|| format!("cannot write {}", signal.display()))?;
+    give(&signal, account)
+}
+
 /// Makes `account` the owner of `path`.
 pub(crate) fn give(path: &Path, account: Option<&Account>) -> Result<()> {
     let Some(account) = account else {

@@ -74,9 +74,19 @@ impl Server {
         let (data_dir, temporary) = cluster::place(wanted, account.as_ref())?;
         wait_for_predecessor(&data_dir)?;
         cluster::prepare(&programs, &data_dir, account.as_ref(), options.durable)?;
+        Self::launch(programs, account, options.clone(), data_dir, temporary)
+    }
 
+    /// Starts a server on a cluster that is there.
+    fn launch(
+        programs: Programs,
+        account: Option<Account>,
+        options: ServerOptions,
+        data_dir: PathBuf,
+        temporary: Option<TempDir>,
+    ) -> Result<Self> {
         let port = options.port.map_or_else(free_port, Ok)?;
-        let mut child = spawn(&programs, &data_dir, account.as_ref(), port, options)?;
+        let mut child = spawn(&programs, &data_dir, account.as_ref(), port, &options)?;
         let folder = temporary.as_ref().map(TempDir::path);
         let guard = match process::guard(child.id(), &data_dir, folder) {
             Ok(guard) => guard,
@@ -86,7 +96,6 @@ impl Server {
                 return Err(e);
             }
         };
-        let options = options.clone();
         let mut server = Self {
             programs,
             account,
@@ -99,6 +108,33 @@ impl Server {
         };
         server.wait_ready()?;
         Ok(server)
+    }
+
+    /// A hot standby of this server, which streams whatever is written here from now on. The server
+    /// is stopped while its cluster is copied, and runs again, on its port, when this returns.
+    ///
+    /// # Errors
+    /// One of the two did not come up, or the cluster can't be copied.
+    pub fn standby(&mut self) -> Result<Self> {
+        self.stop()?;
+        let account = Account::for_server()?;
+        let (data_dir, temporary) = cluster::place(None, account.as_ref())?;
+        cluster::copy(&self.data_dir, &data_dir, account.as_ref())?;
+        cluster::mark_standby(&data_dir, account.as_ref())?;
+        self.options.port = Some(self.port);
+        self.start_again()?;
+        self.wait_ready()?;
+        let primary = format!("host=127.0.0.1 port={} user={USER}", self.port);
+        let mut options = ServerOptions {
+            data_dir: None,
+            port: None,
+            ..self.options.clone()
+        };
+        options
+            .settings
+            .push(("primary_conninfo".to_owned(), primary));
+        let programs = Programs::find_or_install()?;
+        Self::launch(programs, account, options, data_dir, temporary)
     }
 
     /// The address of a database of this server, without a password: it trusts 127.0.0.1.

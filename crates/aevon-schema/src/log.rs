@@ -51,14 +51,20 @@ pub struct Logged {
 impl Logged {
     /// The caller's id.
     pub fn id(&self) -> &str {
-        let parts = self.event_id.split_once(UNIT_SEPARATOR);
-        parts.map_or(&self.event_id, |(_, id)| id)
+        parts_of(&self.event_id).1
     }
 
     /// Where the caller had it from.
     pub fn source(&self) -> Option<&str> {
-        let parts = self.event_id.split_once(UNIT_SEPARATOR);
-        parts.map(|(source, _)| source)
+        parts_of(&self.event_id).0
+    }
+}
+
+/// The source of an identity as it is stored, if it has one, and the id.
+pub(crate) fn parts_of(event_id: &str) -> (Option<&str>, &str) {
+    match event_id.split_once(UNIT_SEPARATOR) {
+        Some((source, id)) => (Some(source), id),
+        None => (None, event_id),
     }
 }
 

@@ -38,7 +38,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 33] = [
+const GOLDEN: [Golden; 35] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -126,8 +126,9 @@ const GOLDEN: [Golden; 33] = [
         name: "buckets",
         sql: include_str!("sql/state_buckets.sql"),
         types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], bool[], \
-                text, text, bytea, bytea, jsonb",
-        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}'",
+                text, text, bytea, bytea, jsonb, text[]",
+        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', \
+                    '{weighted_sum}'",
         wanted: &[
             "(labels_hash >= $12) AND (labels_hash <= $13)",
             "pre_aggregates_1m_pkey",
@@ -140,12 +141,13 @@ const GOLDEN: [Golden; 33] = [
         name: "raw",
         sql: include_str!("sql/state_raw.sql"),
         types: "int, bool, text[], text[], int[], text, text, timestamptz[], timestamptz[], \
-                timestamptz[], bool[], timestamptz, timestamptz",
-        arguments: "{selected}, 'acme', 'p', '{now}', '{now}', '{now}', '{f}', '-infinity', 'infinity'",
+                timestamptz[], timestamptz[], bool[], timestamptz, timestamptz, text[]",
+        arguments: "{selected}, 'acme', 'p', '{now}', '{now}', '{now}', '{now}', '{f}', '-infinity', \
+                    'infinity', '{weighted_sum}'",
         wanted: &[
             "(principal_no = mt.principal_no) AND (seq > mt.seq)",
             "(principal_no = me.principal_no) AND (seq >= p.first_seq) AND (seq <= LEAST(p.last_seq",
-            "(series_no = s.series_no) AND (grain = 1) AND (window_start = d.window_start)",
+            "(series_no = s.series_no) AND (grain = 1) AND (window_start >= d.window_from)",
             "(principal_no = t.principal_no) AND (ROW(target_seq, partition) >= ROW(t.seq",
             "(principal_no = g.principal_no) AND (ROW(target_seq, partition) >= ROW(g.seq",
         ],
@@ -248,8 +250,9 @@ const GOLDEN: [Golden; 33] = [
         name: "tree",
         sql: include_str!("sql/state_tree.sql"),
         types: "int, bool, text[], text[], int[], smallint[], timestamptz[], timestamptz[], bool[], \
-                text, text, bytea, bytea, jsonb, bigint, bool[]",
-        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', 5, '{f}'",
+                text, text, bytea, bytea, jsonb, bigint, bool[], text[], bool",
+        arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', 5, '{f}', \
+                    '{weighted_sum}', true",
         wanted: &[
             "(labels_hash >= $12) AND (labels_hash <= $13)",
             "tenants_identity",
@@ -261,6 +264,33 @@ const GOLDEN: [Golden; 33] = [
             "(window_start >= u.window_from) AND (window_start < u.window_to)",
             "(series_no = d.series_no) AND (grain = 60) AND (window_start >= d.window_start)",
             "(series_no = h.series_no) AND (grain = 1) AND (window_start >= h.window_start)",
+            "(series_no = s.series_no) AND (grain = 60) AND (window_start >= b.window_start)",
+        ],
+    },
+    Golden {
+        name: "items",
+        sql: include_str!("sql/explain_items.sql"),
+        types: "int, text, text, bigint, bigint, bigint, bigint, text, timestamptz, timestamptz, \
+                bigint, bigint, bool",
+        arguments: "1, 'acme', 'p', 0, 9, 9, 0, 't', '-infinity', 'infinity', 5, 5, true",
+        wanted: &[
+            "principals_identity",
+            "(principal_no = q.principal_no) AND (seq > $4) AND (seq <= $5)",
+            "(principal_no = k.principal_no) AND (seq > $4) AND (seq <= k.upto)",
+            "AND (ROW(target_seq, partition) >= ROW(",
+            "(ROW(partition, void_seq) >= ROW($1, n.seq))",
+            "(seq = w.target_seq)",
+        ],
+    },
+    Golden {
+        name: "voided events",
+        sql: include_str!("sql/explain_voids.sql"),
+        types: "int, text, text, bigint, timestamptz, timestamptz, text, bool",
+        arguments: "1, 'acme', 'p', 9, '-infinity', 'infinity', 't', true",
+        wanted: &[
+            "principals_identity",
+            "(principal_no = q.principal_no) AND (void_seq <= $4)",
+            "(seq = n.target_seq)",
         ],
     },
     Golden {

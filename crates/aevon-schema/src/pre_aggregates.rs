@@ -149,13 +149,14 @@ impl Rows {
             rows.last_void_seqs.push(delta.last_void_seq);
             let Columns {
                 value,
-                latest,
+                latest_at,
+                latest_seq,
                 moment,
                 sketch,
             } = delta.partial.kept.to_columns();
             rows.values.push(value.map(|value| value.to_big()));
-            rows.latest_ats.push(latest.map(|(at, _)| to_pg(at)));
-            rows.latest_seqs.push(latest.map(|(_, seq)| seq));
+            rows.latest_ats.push(latest_at.map(to_pg));
+            rows.latest_seqs.push(latest_seq);
             rows.moments.push(moment.map(|moment| moment.to_big()));
             rows.sketches.push(sketch);
         }

@@ -130,7 +130,8 @@ impl Preview<'_> {
     /// Takes every event of the rule in; says how many there were.
     async fn add_events(&self, answer: &mut Answer<'_>) -> Result<u64, StoreError> {
         let range = self.query.question.range;
-        let start = range.start.filter(|_| !self.rule.operator.looks_back());
+        let looks_back = self.query.question.looks_back(self.rule.operator);
+        let start = range.start.filter(|_| !looks_back);
         let query = diesel::sql_query(include_str!("sql/preview_events.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<Text, _>(&self.query.tenant_id)

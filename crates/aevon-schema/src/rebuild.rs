@@ -12,6 +12,7 @@ use crate::rules::{lock, read_definition};
 use crate::statement::Statement;
 use crate::values::JsonString;
 use aevon_core::rule::Rule;
+use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
@@ -97,6 +98,27 @@ pub async fn begin(connection: &mut Connection, name: &str) -> Result<Option<Reb
         })
     };
     begun.map(rebuild).transpose()
+}
+
+/// Gives up the rebuild of a rule. False where none was begun.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn give_up(connection: &mut Connection, name: &str) -> Result<bool, StoreError> {
+    use crate::schema::rules::dsl;
+    connection.begin_use();
+    let given_up = connection
+        .pg
+        .transaction::<_, StoreError, _>(async |pg| {
+            lock(pg).await?;
+            let begun = dsl::name.eq(name).and(dsl::next_generation.is_not_null());
+            let query = diesel::update(dsl::rules.filter(begun));
+            let query = query.set(dsl::next_generation.eq(None::<i32>));
+            Ok(query.execute(pg).await? > 0)
+        })
+        .await?;
+    connection.end_use();
+    Ok(given_up)
 }
 
 impl Rebuild {

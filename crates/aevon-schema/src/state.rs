@@ -5,6 +5,8 @@
 //! checkpoints, head, buckets, events. Works on a hot standby: no writes, no locks.
 //! Invariant: memory does not grow with the tail or the buckets: rows are folded as they arrive.
 
+pub mod compare;
+pub mod explain;
 mod list;
 mod past;
 mod ranked;
@@ -12,6 +14,7 @@ mod rows;
 mod several;
 mod snapshot;
 mod tenant;
+mod trace;
 
 use crate::access::Access;
 use crate::database::{Connection, Database};
@@ -23,11 +26,13 @@ use aevon_core::position::{Position, Version};
 use aevon_core::rule::Rule;
 use aevon_core::state::{Question, TooLarge, Value};
 use aevon_core::time::Timestamp;
-use past::Past;
+use past::{Found, Past, Using};
 pub(crate) use rows::head;
 use snapshot::{Newest, Snapshot};
-pub use tenant::{AsOf, Listed, PageEnd, StateList, TenantQuery, TenantState, Which, list, total};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+pub use tenant::{AsOf, Listed, PageEnd, StateList, TenantQuery, TenantState, Which, list, total};
+pub use trace::{MAX_RANGES, RawRange, Reason, Sources, Used};
 
 /// What reads need of the database.
 pub const ACCESS: Access = Access {
@@ -54,6 +59,16 @@ pub struct Selection {
     pub names: Vec<String>,
     /// Versions of names.
     pub pinned: Vec<(String, i32)>,
+}
+
+impl Selection {
+    /// How many versions of rules it is about, as far as it tells by itself.
+    fn at_least(&self) -> usize {
+        let names: BTreeSet<&str> = self.names.iter().map(String::as_str).collect();
+        let pinned: BTreeSet<&(String, i32)> = self.pinned.iter().collect();
+        // A name may be answered by a version that is pinned, too.
+        names.len().max(pinned.len()).max(1)
+    }
 }
 
 /// How much of the log an answer may know.
@@ -156,6 +171,9 @@ pub enum StateError {
         /// What it does not group by.
         dimension: String,
     },
+    /// Only what is latest can be carried on.
+    #[error("fill=previous is for rules whose operator is latest; that of {} is {}", .0.name, .0.operator.as_str())]
+    NotLatest(Box<Rule>),
     /// The answer would be too large.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -185,6 +203,14 @@ pub enum StateError {
         wanted: Position,
         /// The newest seq of its partition.
         head: i64,
+    },
+    /// What is to be told since then lies above the answer.
+    #[error("{from} lies above {of}, the version of the answer")]
+    FromAbove {
+        /// Since when.
+        from: Position,
+        /// Where the answer stands.
+        of: Position,
     },
     /// The answer took longer than its budget.
     #[error("the answer took longer than {0:?}")]
@@ -217,20 +243,21 @@ pub async fn read(
     query: &StateQuery,
     budget: Duration,
 ) -> Result<State, StateError> {
-    let read = async || read_once(database, partitions, query).await;
-    patiently(database, query.wait, budget, read).await
+    query.question.check_windows(query.selection.at_least())?;
+    let once = || read_once(database, partitions, query);
+    within(database, query.wait, budget, || retried(once)).await
 }
 
-/// Reads within `budget`, which begins once what is asked for is visible, for which it waits so long.
-async fn patiently<T>(
+/// Answers within `budget`; where what is asked for is not visible yet, once it is, or `wait` is over.
+async fn within<T, A: Future<Output = Result<T, StateError>>>(
     database: &Database,
     wait: Duration,
     budget: Duration,
-    read: impl AsyncFn() -> Result<T, StateError>,
+    answer: impl Fn() -> A,
 ) -> Result<T, StateError> {
     let until = Instant::now() + wait;
     loop {
-        let answered = tokio::time::timeout(budget, twice(&read)).await;
+        let answered = tokio::time::timeout(budget, answer()).await;
         match answered.unwrap_or(Err(StateError::BudgetExceeded(budget))) {
             Err(StateError::NotVisible { wanted, .. }) if Instant::now() < until => {
                 wait_for(database, wanted, until).await?;
@@ -265,11 +292,14 @@ async fn wait_for(database: &Database, wanted: Position, until: Instant) -> Resu
     }
 }
 
-async fn twice<T>(read: &impl AsyncFn() -> Result<T, StateError>) -> Result<T, StateError> {
-    match read().await {
+/// Answers, once more where the connection failed.
+async fn retried<T, A: Future<Output = Result<T, StateError>>>(
+    once: impl Fn() -> A,
+) -> Result<T, StateError> {
+    match once().await {
         // A read changes nothing. The connection may have died since it was used last, and a
         // server on its way down refuses before it is gone: another connection tells.
-        Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => read().await,
+        Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => once().await,
         answered => answered,
     }
 }
@@ -289,20 +319,49 @@ async fn read_once(
         None => match read_newest(connection, partition, query).await? {
             Ok(Newest::State(state)) => Ok(*state),
             Ok(Newest::Corrected(seq)) => {
-                read_past(connection, partition, query, At::Version(seq)).await?
+                let at = At::Version(seq);
+                let found = read_past(connection, partition, query, at, Using::Buckets);
+                found.await?.state
             }
             Err(error) => Err(error),
         },
-        Some(at) => read_past(connection, partition, query, at).await?,
+        Some(at) => {
+            let found = read_past(connection, partition, query, at, Using::Buckets);
+            found.await?.state
+        }
     };
     connection.end_use();
     let state = state?;
-    if state.head < query.min_seq {
-        let (seq, head) = (query.min_seq, state.head);
-        let wanted = Position { partition, seq };
-        return Err(StateError::NotVisible { wanted, head });
-    }
+    check_visible(&state, query)?;
     Ok(state)
+}
+
+/// That the answer knows as much as it must.
+fn check_visible(state: &State, query: &StateQuery) -> Result<(), StateError> {
+    let head = state.head;
+    let wanted = Position {
+        seq: query.min_seq,
+        ..state.position
+    };
+    match head < query.min_seq {
+        true => Err(StateError::NotVisible { wanted, head }),
+        false => Ok(()),
+    }
+}
+
+/// As of when an answer is that will be asked for again: at the head where nothing else is said.
+async fn at_or_head(
+    connection: &Connection,
+    partition: i32,
+    at: Option<At>,
+) -> Result<At, StoreError> {
+    if let Some(at) = at {
+        return Ok(at);
+    }
+    let heads = events::heads(&connection.pg, &[partition], None).await?;
+    Ok(At::Version(
+        heads.get(&partition).map_or(0, |head| head.seq),
+    ))
 }
 
 async fn read_newest(
@@ -326,21 +385,26 @@ async fn read_past(
     partition: i32,
     query: &StateQuery,
     at: At,
-) -> Result<Result<State, StateError>, StoreError> {
+    using: Using,
+) -> Result<Found, StoreError> {
     let past = Past {
         pg: &connection.pg,
+        // The log alone needs fewer statements, and says nothing of the others.
         warm: connection.is_warm(PAST),
         warm_for_events: connection.is_warm(PAST_EVENTS),
         partition,
         query,
+        using,
         is_total: false,
     };
     let found = past.read(at).await?;
-    connection.set_warm(PAST);
+    if using != Using::Log {
+        connection.set_warm(PAST);
+    }
     if found.has_read_events {
         connection.set_warm(PAST_EVENTS);
     }
-    Ok(found.state)
+    Ok(found)
 }
 
 const NEWEST: &str = "state";

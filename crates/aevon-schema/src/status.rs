@@ -9,7 +9,7 @@ use crate::statement::Statement;
 use crate::values::from_pg;
 use aevon_core::time::Timestamp;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz};
 use diesel_async::RunQueryDsl;
 
 /// A version of a rule.
@@ -21,6 +21,8 @@ pub struct VersionStatus {
     pub version: i32,
     /// Where it is in its life.
     pub status: Status,
+    /// Whether its buckets are being made anew, beside those that answer.
+    pub is_rebuilding: bool,
     /// Every partition, ascending.
     pub partitions: Vec<Progress>,
 }
@@ -64,6 +66,7 @@ type Columns = (
     Double,
     Nullable<Timestamptz>,
     Nullable<Double>,
+    Bool,
 );
 type Row = (
     i32,
@@ -76,6 +79,7 @@ type Row = (
     f64,
     Option<PgTimestamp>,
     Option<f64>,
+    bool,
 );
 
 /// Every version of every name, or of one, by name and version.
@@ -99,6 +103,7 @@ pub async fn read(
             name: name.clone(),
             version: *version,
             status: Status::parse(status)?,
+            is_rebuilding: rows[0].10,
             partitions: rows.iter().map(progress).collect(),
         })
     };

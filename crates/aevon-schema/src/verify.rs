@@ -13,6 +13,7 @@ use crate::database::Connection;
 use crate::error::StoreError;
 use crate::principals::{self, Unknown};
 use crate::statement::Statement;
+use aevon_core::position::Position;
 use aevon_core::time::{Grain, Timestamp};
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
@@ -63,6 +64,19 @@ pub struct Checked {
     pub swept: Vec<String>,
     /// Those that have none: whatever stands of them is used by nobody.
     pub unswept: Vec<String>,
+    /// Those whose checkpoint lies ahead of the log: events that come will never be in their buckets.
+    pub ahead: Vec<Ahead>,
+}
+
+/// A checkpoint ahead of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// `name:version`.
+    pub rule: String,
+    /// Where its buckets are said to be complete up to.
+    pub checkpoint: Position,
+    /// The newest seq of that partition.
+    pub head: i64,
 }
 
 /// A row that is not what it ought to be.

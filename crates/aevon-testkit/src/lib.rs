@@ -7,6 +7,7 @@
 mod database;
 mod eventually;
 pub mod oracle;
+pub mod places;
 mod proxy;
 pub mod template;
 mod url;

@@ -1,12 +1,15 @@
 //! The dumbest correct fold: keeps a list, filters it, and computes each value from the events
-//! themselves. Knows nothing of partial results, buckets, plans or sketches.
+//! themselves. Knows nothing of partial results, buckets, plans or sketches, and has a calendar of its
+//! own.
+
+mod calendar;
 
 use aevon_core::event::VOID_TYPE;
 use aevon_core::identity::UNIT_SEPARATOR;
 use aevon_core::json::Path;
 use aevon_core::operator::Operator;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Answer, Granularity, MAX_VALUES, Question, Range};
+use aevon_core::state::{Answer, Fill, Granularity, MAX_VALUES, Question, Range};
 use aevon_core::time::Timestamp;
 use bigdecimal::{BigDecimal, RoundingMode, Zero};
 use serde_json::Value as Json;
@@ -112,10 +115,11 @@ pub fn fold(
     let mut values = Vec::new();
     for (group, seen) in groups {
         for window in windows(rule.operator, question, &seen) {
-            let value = one(rule.operator, window, &seen, &group);
+            let value = one(rule.operator, question, window, &seen, &group);
             // A total that is not divided into groups is given over nothing, too.
             let is_total = question.granularity == Granularity::Total && group.is_empty();
-            if value.event_count + value.skipped_count > 0 || is_total {
+            let is_filled = question.fill != Fill::None;
+            if value.event_count + value.skipped_count > 0 || is_total || is_filled {
                 values.push(value);
             }
         }
@@ -155,51 +159,86 @@ struct Seen {
 
 fn windows(operator: Operator, question: &Question, seen: &[Seen]) -> Vec<Range> {
     let range = question.range;
-    let Granularity::Windows(grain) = question.granularity else {
+    let Granularity::Windows(period) = question.granularity else {
         return vec![range];
     };
-    let inside = seen
-        .iter()
-        .map(|one| one.at)
-        .filter(|at| range.contains(*at));
-    let mut starts: BTreeSet<Timestamp> = inside.map(|at| grain.floor(at)).collect();
-    if operator == Operator::WeightedSum {
-        let first = seen
-            .iter()
-            .map(|one| one.at)
-            .filter(|at| range.end.is_none_or(|e| *at < e));
-        let first = first
-            .min()
-            .map(|at| range.start.map_or(at, |start| start.max(at)));
-        let last = range
-            .end
-            .map(|end| end.plus_micros(-1))
-            .or(starts.last().copied());
-        if let (Some(first), Some(last)) = (first, last) {
-            let mut at = grain.floor(first);
-            while at <= last && range.start.is_none_or(|s| range.end.is_none_or(|e| s < e)) {
-                starts.insert(at);
-                at = at.plus_micros(grain.width_us());
-            }
-        }
+    if matches!((range.start, range.end), (Some(start), Some(end)) if start >= end) {
+        return Vec::new();
     }
-    let cut = |start: Timestamp| {
-        let end = start.plus_micros(grain.width_us());
-        Range {
-            start: Some(range.start.map_or(start, |s| s.max(start))),
-            end: Some(range.end.map_or(end, |e| e.min(end))),
+    let times = || seen.iter().map(|one| one.at);
+    let inside: Vec<Timestamp> = times().filter(|at| range.contains(*at)).collect();
+    let is_before = |one: &&Seen| range.start.is_some_and(|start| one.at < start);
+    let mut before = seen.iter().filter(is_before);
+    let stood = match operator {
+        Operator::WeightedSum => before.next().is_some(),
+        Operator::Latest if question.fill == Fill::Previous => before.any(|one| {
+            let field = one.field.as_ref();
+            field.and_then(number).is_some()
+        }),
+        _ => false,
+    };
+    // Windows in which nothing happened are given between these.
+    let (first, last) = match question.fill {
+        Fill::None if operator != Operator::WeightedSum => (None, None),
+        Fill::None => (
+            range
+                .start
+                .filter(|_| stood)
+                .or(inside.iter().min().copied()),
+            range
+                .end
+                .map(|end| end.plus_micros(-1))
+                .or(inside.iter().max().copied()),
+        ),
+        _ => {
+            let is_given = question.grouping.by.is_empty() || stood || !inside.is_empty();
+            (
+                range.start.filter(|_| is_given),
+                range.end.map(|end| end.plus_micros(-1)),
+            )
         }
     };
-    starts.into_iter().map(cut).collect()
+    let between = first.zip(last);
+    let wanted = || inside.iter().copied().chain(first).chain(last);
+    let (Some(earliest), Some(latest)) = (wanted().min(), wanted().max()) else {
+        return Vec::new();
+    };
+    let mut windows = calendar::windows(&question.zone, period, earliest, latest);
+    windows.retain(|window| {
+        let is_between =
+            between.is_some_and(|(first, last)| first < window.end && window.start <= last);
+        is_between || inside.iter().any(|at| window.contains(*at))
+    });
+    let cut = |window: &aevon_core::calendar::Window| Range {
+        start: Some(range.start.map_or(window.start, |s| s.max(window.start))),
+        end: Some(range.end.map_or(window.end, |e| e.min(window.end))),
+    };
+    windows.iter().map(cut).collect()
 }
 
-fn one(operator: Operator, window: Range, seen: &[Seen], group: &[Option<String>]) -> OracleValue {
-    let looks_back = operator == Operator::WeightedSum;
-    let counts = |at: Timestamp| {
-        let is_late_enough = looks_back || window.start.is_none_or(|start| start <= at);
-        is_late_enough && window.end.is_none_or(|end| at < end)
+fn one(
+    operator: Operator,
+    question: &Question,
+    window: Range,
+    seen: &[Seen],
+    group: &[Option<String>],
+) -> OracleValue {
+    // What the value is of: the window, or all of the range up to its end.
+    let of = match question.is_cumulative {
+        true => Range {
+            start: question.range.start,
+            ..window
+        },
+        false => window,
     };
-    let seen: Vec<&Seen> = seen.iter().filter(|one| counts(one.at)).collect();
+    let known: Vec<&Seen> = seen
+        .iter()
+        .filter(|one| window.end.is_none_or(|end| one.at < end))
+        .collect();
+    let counts = |one: &&&Seen| {
+        operator == Operator::WeightedSum || of.start.is_none_or(|start| start <= one.at)
+    };
+    let seen: Vec<&Seen> = known.iter().filter(counts).copied().collect();
     let usable = |one: &&&Seen| match (&one.field, operator) {
         (None, _) => false,
         (Some(_), Operator::Count) => true,
@@ -209,11 +248,15 @@ fn one(operator: Operator, window: Range, seen: &[Seen], group: &[Option<String>
         (Some(field), _) => number(field).is_some(),
     };
     let entered: Vec<&Seen> = seen.iter().filter(usable).copied().collect();
+    let stands = match operator == Operator::Latest && question.fill == Fill::Previous {
+        true => known.iter().filter(usable).copied().collect(),
+        false => entered.clone(),
+    };
     OracleValue {
         window_start: window.start,
         window_end: window.end,
         group: group.to_vec(),
-        value: value(operator, window, &entered),
+        value: value(operator, of, &stands),
         event_count: entered.len() as i64,
         skipped_count: (seen.len() - entered.len()) as i64,
     }

@@ -67,8 +67,11 @@ enum Command {
     /// when it is asked for again.
     Rebuild {
         /// The rule, whose active version is rebuilt
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = rebuild::rule_name)]
         rule: String,
+        /// Gives up a rebuild that was broken off, and deletes what there is of it
+        #[arg(long)]
+        give_up: bool,
     },
     /// Prints every setting with its default, as a document
     Settings,
@@ -105,7 +108,11 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Rules { command } => rules::run(&settings, command).await,
             Command::Verify(args) => verify::run(&settings, args).await,
             Command::Key { command } => key::run(&settings, command).await,
-            Command::Rebuild { rule } => rebuild::run(&settings, &rule).await,
+            Command::Rebuild {
+                rule,
+                give_up: false,
+            } => rebuild::run(&settings, &rule).await,
+            Command::Rebuild { rule, .. } => rebuild::give_up(&settings, &rule).await,
             Command::Dev(args) => dev::run(settings, args).await,
             Command::Metrics => {
                 print!("{}", metrics::reference()?);

@@ -3,9 +3,10 @@
 //! Invariant: answers stay right all the while. What is broken off goes on when it is asked for
 //! again.
 
+use crate::reach;
 use aevon_schema::rebuild::{self, Compared, Difference, Rebuild, Standing};
 use aevon_schema::sweep::{self, Turn};
-use aevon_schema::{Connection, Database, DatabaseOptions, StoreError, discards, migrate};
+use aevon_schema::{Connection, discards};
 use aevon_service::settings::{HumanDuration, Settings};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,15 +28,30 @@ const PLACE: [&str; 6] = [
     "epoch",
 ];
 
+/// A rule's name; a version has no rebuild of its own.
+pub(crate) fn rule_name(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        None => Ok(text.to_owned()),
+        Some((name, _)) => Err(format!(
+            "the active version is rebuilt, no other one is swept: --rule {name}"
+        )),
+    }
+}
+
+/// Gives up the rebuild of a rule, and deletes what there is of it.
+pub(crate) async fn give_up(settings: &Settings, rule: &str) -> anyhow::Result<()> {
+    let (database, _) = reach(settings, "aevon rebuild", STATEMENT_TIMEOUT).await?;
+    let connection = &mut database.connect().await?;
+    if !rebuild::give_up(connection, rule).await? {
+        bail!("no rebuild of a rule named {rule} was begun");
+    }
+    println!("gave up the rebuild of {rule}; what answers was not touched");
+    discard(settings, connection).await
+}
+
 /// Rebuilds the active version of the rule of this name.
 pub(crate) async fn run(settings: &Settings, rule: &str) -> anyhow::Result<()> {
-    let database = Database::new(DatabaseOptions {
-        url: settings.database_url()?.to_owned(),
-        max_connections: 1,
-        application_name: "aevon rebuild",
-        statement_timeout: STATEMENT_TIMEOUT,
-    })?;
-    migrate::check(&database).await?;
+    let (database, _) = reach(settings, "aevon rebuild", STATEMENT_TIMEOUT).await?;
     let connection = &mut database.connect().await?;
     let begun = rebuild::begin(connection, rule).await?;
     let rebuild = begun.with_context(|| {
@@ -53,9 +69,7 @@ pub(crate) async fn run(settings: &Settings, rule: &str) -> anyhow::Result<()> {
         bail!("{rule} was retired, or somebody else ended this rebuild, meanwhile");
     }
     report(&rebuild, &compared);
-    let keep_retired = settings.aggregation.keep_retired.map(HumanDuration::get);
-    discard(connection, keep_retired).await?;
-    Ok(())
+    discard(settings, connection).await
 }
 
 /// Fills the new generation up to where the live one is, in every partition, and compares them.
@@ -151,10 +165,8 @@ fn describe(difference: &Difference) -> String {
 }
 
 /// Deletes what was replaced, until nothing is left of it.
-async fn discard(
-    connection: &mut Connection,
-    keep_retired: Option<Duration>,
-) -> Result<(), StoreError> {
+async fn discard(settings: &Settings, connection: &mut Connection) -> anyhow::Result<()> {
+    let keep_retired = settings.aggregation.keep_retired.map(HumanDuration::get);
     let bar = bar("{spinner} deleting what was replaced, {human_pos} steps");
     loop {
         let due = discards::due(connection, keep_retired).await?;

@@ -3,9 +3,10 @@
 use crate::table::plain;
 use crate::{identifier, reach};
 use aevon_core::identity::partition_of;
+use aevon_core::position::Position;
 use aevon_core::time::{DAY_US, Timestamp};
 use aevon_core::verify::is_sampled;
-use aevon_schema::verify::{self, Checked, Difference, Principal, Tenant, Versions};
+use aevon_schema::verify::{self, Ahead, Checked, Difference, Principal, Tenant, Versions};
 use aevon_schema::{Connection, rules};
 use aevon_service::settings::Settings;
 use anyhow::{Context, bail};
@@ -90,9 +91,10 @@ pub(crate) async fn run(settings: &Settings, args: VerifyArgs) -> anyhow::Result
     }
     run.bar.finish_and_clear();
     print!("{}", run.seen.report());
-    match run.seen.first {
-        None => Ok(()),
-        Some(first) => bail!("buckets differ from the log; the first: {}", named(&first)),
+    match (run.seen.first, run.seen.ahead.first()) {
+        (Some(first), _) => bail!("buckets differ from the log; the first: {}", named(&first)),
+        (None, Some(ahead)) => bail!("{}", ahead_of_log(ahead)),
+        (None, None) => Ok(()),
     }
 }
 
@@ -143,6 +145,9 @@ impl Run {
         partitions: i32,
     ) -> anyhow::Result<()> {
         let all = verify::count(&mut self.connection, tenant).await?;
+        if let (Some(tenant), 0) = (tenant, all) {
+            bail!("the log has no principal of tenant {tenant}");
+        }
         self.bar.set_length(all.unsigned_abs());
         for partition in 0..partitions {
             let mut after = (tenant.unwrap_or_default().to_owned(), String::new());
@@ -227,6 +232,7 @@ struct Seen {
     unswept: BTreeMap<String, BTreeSet<i32>>,
     /// Partitions without totals of tenants, by rule version.
     without_totals: BTreeMap<String, BTreeSet<i32>>,
+    ahead: Vec<Ahead>,
 }
 
 impl Seen {
@@ -237,6 +243,12 @@ impl Seen {
         self.differences += checked.differences;
         self.first = self.first.take().or(checked.first);
         self.swept.extend(checked.swept);
+        for ahead in checked.ahead {
+            // Every batch of a partition sees it again.
+            if !self.ahead.contains(&ahead) {
+                self.ahead.push(ahead);
+            }
+        }
         if principals > 0 {
             for name in checked.unswept {
                 self.unswept.entry(name).or_default().insert(partition);
@@ -250,9 +262,15 @@ impl Seen {
         self.differences += checked.differences;
         self.first = self.first.take().or(checked.first);
         for name in checked.unswept {
-            let is_swept = self.unswept.get(&name).is_none_or(|p| !p.contains(&partition));
+            let is_swept = self
+                .unswept
+                .get(&name)
+                .is_none_or(|p| !p.contains(&partition));
             if is_swept {
-                self.without_totals.entry(name).or_default().insert(partition);
+                self.without_totals
+                    .entry(name)
+                    .or_default()
+                    .insert(partition);
             }
         }
     }
@@ -268,13 +286,19 @@ impl Seen {
             self.differences
         );
         for (name, partitions) in &self.unswept {
-            text += &format!("unswept: {name} has no checkpoint in {}\n", listed(partitions));
+            text += &format!(
+                "unswept: {name} has no checkpoint in {}\n",
+                listed(partitions)
+            );
         }
         for (name, partitions) in &self.without_totals {
             text += &format!(
                 "no totals: {name} keeps none of tenants in {}; `aevon rebuild` makes them\n",
                 listed(partitions)
             );
+        }
+        for ahead in &self.ahead {
+            text += &format!("ahead: {}\n", ahead_of_log(ahead));
         }
         text
     }
@@ -291,6 +315,18 @@ fn listed(partitions: &BTreeSet<i32>) -> String {
         "{} of the partitions looked at ({}{more})",
         partitions.len(),
         listed.join(", ")
+    )
+}
+
+fn ahead_of_log(ahead: &Ahead) -> String {
+    format!(
+        "{} has its checkpoint at {}, ahead of the newest event, {}: events to come would be passed over",
+        ahead.rule,
+        ahead.checkpoint,
+        Position {
+            seq: ahead.head,
+            ..ahead.checkpoint
+        }
     )
 }
 
@@ -325,11 +361,7 @@ fn named(found: &Difference) -> String {
         "tenant {tenant_id}, {whose}, rule {}, {group}, grain {}, window {}, {day}, \
          column {}: stored {}, folded {}",
         found.rule,
-        match found.grain.minutes() {
-            1 => "1m",
-            60 => "1h",
-            _ => "1d",
-        },
+        found.grain.as_str(),
         found.window_start,
         found.column,
         found.stored,

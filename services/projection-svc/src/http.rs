@@ -13,6 +13,7 @@ use utoipa::{Modify, ToSchema};
 
 pub(crate) mod events;
 pub(crate) mod feed;
+pub(crate) mod format;
 pub(crate) mod principals;
 pub(crate) mod request;
 pub(crate) mod rules;
@@ -59,6 +60,10 @@ fn unavailable(detail: String) -> Problem {
     paths(
         state::get,
         state::get_by_parameter,
+        state::explain::get,
+        state::explain::get_by_parameter,
+        state::verify::get,
+        state::verify::get_by_parameter,
         events::list,
         events::get,
         feed::follow,

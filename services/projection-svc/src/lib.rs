@@ -149,6 +149,19 @@ impl Projection {
                 .data(web::Data::new(projection.clone()))
                 .get("/v1/state/{tenant}", http::state::get_by_parameter)
                 .get("/v1/state/{tenant}/{principal}", http::state::get)
+                .get(
+                    "/v1/state/{tenant}/{principal}/explain",
+                    http::state::explain::get,
+                )
+                .get(
+                    "/v1/state/{tenant}/{principal}/verify",
+                    http::state::verify::get,
+                )
+                .get(
+                    "/v1/explain/{tenant}",
+                    http::state::explain::get_by_parameter,
+                )
+                .get("/v1/verify/{tenant}", http::state::verify::get_by_parameter)
                 .get("/v1/events/{tenant}", http::feed::follow)
                 .get("/v1/events/{tenant}/{principal}", http::events::list)
                 .get("/v1/events/{tenant}/{principal}/{id}", http::events::get)

@@ -10,8 +10,10 @@ use crate::time::Timestamp;
 pub struct Columns {
     /// A sum, a minimum, a maximum, the latest value, or the height of a level.
     pub value: Option<Amount>,
-    /// Where the latest value comes from: when it occurred, and its seq.
-    pub latest: Option<(Timestamp, i64)>,
+    /// When the latest value occurred.
+    pub latest_at: Option<Timestamp>,
+    /// The seq of the event whose value it is.
+    pub latest_seq: Option<i64>,
     /// The moment of a level.
     pub moment: Option<Amount>,
     /// A set of values.
@@ -27,7 +29,8 @@ impl Kept {
             Self::Amount(amount) => columns.value = Some(amount.clone()),
             Self::Latest(latest) => {
                 columns.value = Some(latest.value.clone());
-                columns.latest = Some((latest.at, latest.position.seq));
+                columns.latest_at = Some(latest.at);
+                columns.latest_seq = Some(latest.position.seq);
             }
             Self::Distinct(set) => columns.sketch = Some(set.to_bytes()),
             Self::Level(level) => {
@@ -42,10 +45,16 @@ impl Kept {
     pub fn from_columns(operator: Operator, partition: i32, columns: Columns) -> Option<Self> {
         let Columns {
             value,
-            latest,
+            latest_at,
+            latest_seq,
             moment,
             sketch,
         } = columns;
+        let latest = match (latest_at, latest_seq) {
+            (None, None) => None,
+            // Half a place is none.
+            (at, seq) => Some(at.zip(seq)?),
+        };
         Some(match (operator, value, latest, moment, sketch) {
             (_, None, None, None, None) => Self::Nothing,
             (Operator::Latest, Some(value), Some((at, seq)), None, None) => {

@@ -1,6 +1,9 @@
 //! How parts become the values of an answer.
 
-use super::{Granularity, MAX_HELD_BYTES, MAX_VALUES, Plan, Question, Range, TooLarge, Value};
+use super::windows::{Folds, Seen};
+use super::{
+    Fill, Granularity, MAX_HELD_BYTES, MAX_VALUES, Plan, Question, Range, TooLarge, Value,
+};
 use crate::filter::Subject;
 use crate::fold::{Fact, contribution};
 use crate::labels::{Labels, Projection};
@@ -27,19 +30,12 @@ pub struct Answer<'a> {
     /// series.
     refined: FxHashMap<(i32, Timestamp), FxHashMap<Labels, Vec<RangeInclusive<i64>>>>,
     groups: BTreeMap<Labels, Folds>,
+    seen: Seen<'a>,
     /// Windows of all groups: never more than [`MAX_VALUES`], what would make one more only sets
     /// `refusal`.
     windows: usize,
     held_bytes: usize,
     refusal: Option<TooLarge>,
-}
-
-/// What is folded of one group.
-#[derive(Debug, Default)]
-struct Folds {
-    /// What lies before the range; empty but for operators that look back.
-    before: Partial,
-    windows: BTreeMap<Option<Timestamp>, Partial>,
 }
 
 impl<'a> Answer<'a> {
@@ -57,6 +53,7 @@ impl<'a> Answer<'a> {
             projection: (!grouping.is_none()).then(projection),
             refined: FxHashMap::default(),
             groups: BTreeMap::new(),
+            seen: Seen::new(question),
             windows: 0,
             held_bytes: 0,
             refusal: None,
@@ -128,37 +125,39 @@ impl<'a> Answer<'a> {
         spans.any(|places| places.contains(&fact.position.seq))
     }
 
-    /// Takes an event of the log in, where it is not in a bucket of the plan. May be called with
-    /// any event of the principal, each once.
-    pub fn add_event(&mut self, subject: &Subject<'_>) {
+    /// Takes an event of the log in, where it is not in a bucket of the plan; says whether it did.
+    /// May be called with any event of the principal, each once.
+    pub fn add_event(&mut self, subject: &Subject<'_>) -> bool {
         let fact = &subject.fact;
         if self.rule.source_event != fact.event_type || !self.counts(fact.occurred_at) {
-            return;
+            return false;
         }
-        let is_in_no_bucket =
-            fact.position.seq > self.checkpoint_of(fact.position.partition) || self.plan.in_edge(fact.occurred_at);
+        let is_in_no_bucket = fact.position.seq > self.checkpoint_of(fact.position.partition)
+            || self.plan.in_edge(fact.occurred_at);
         if !is_in_no_bucket && self.refined.is_empty() {
-            return;
+            return false;
         }
         let labels = match self.projection {
             None => Labels::default(),
             Some(_) => Labels::of(&self.rule.group_by, fact.data),
         };
         if !is_in_no_bucket && !self.is_refined(&labels, fact) {
-            return;
+            return false;
         }
         let Some(partial) = contribution(self.rule, subject) else {
-            return;
+            return false;
         };
-        if let Some(group) = self.group(&labels) {
-            self.merge(fact.occurred_at, group, &partial);
-        }
+        let Some(group) = self.group(&labels) else {
+            return false;
+        };
+        self.merge(fact.occurred_at, group, &partial);
+        true
     }
 
     /// True where what happened at an instant changes the answer.
     fn counts(&self, at: Timestamp) -> bool {
         let Range { start, end } = self.question.range;
-        let looks_back = self.rule.operator.looks_back();
+        let looks_back = self.question.looks_back(self.rule.operator);
         (looks_back || start.is_none_or(|start| start <= at)) && end.is_none_or(|end| at < end)
     }
 
@@ -170,10 +169,9 @@ impl<'a> Answer<'a> {
     }
 
     fn merge(&mut self, at: Timestamp, group: Labels, partial: &Partial) {
-        let window = match self.question.granularity {
-            Granularity::Total => None,
-            Granularity::Windows(grain) => Some(grain.floor(at)),
-        };
+        if self.refusal.is_some() {
+            return;
+        }
         let full = self.windows >= MAX_VALUES;
         if full && !self.groups.contains_key(&group) {
             self.refusal = Some(TooLarge::of_values(self.question));
@@ -183,7 +181,7 @@ impl<'a> Answer<'a> {
         let folded = if self.question.range.start.is_some_and(|start| at < start) {
             &mut folds.before
         } else {
-            match folds.windows.entry(window) {
+            match folds.windows.entry(self.seen.start_of(at)) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(_) if full => {
                     self.refusal = Some(TooLarge::of_values(self.question));
@@ -204,8 +202,9 @@ impl<'a> Answer<'a> {
         self.held_bytes = self.held_bytes - held + folded.heap_bytes();
     }
 
-    /// The values, by window and group. Empty windows are left out, unless a level stands there; a
-    /// total that is not divided into groups always has one value.
+    /// The values, by window and group. Empty windows are left out, unless a level stands there or
+    /// they are to be filled; without groups a total, and what is to be filled, has values over
+    /// nothing, too.
     ///
     /// # Errors
     /// See [`TooLarge`].
@@ -213,31 +212,38 @@ impl<'a> Answer<'a> {
         if let Some(refusal) = self.refusal {
             return Err(refusal);
         }
+        let Question { fill, .. } = *self.question;
         let is_total = self.question.granularity == Granularity::Total;
-        if is_total && self.question.grouping.by.is_empty() {
+        if (is_total || fill != Fill::None) && self.question.grouping.by.is_empty() {
             self.groups.entry(Labels::default()).or_default();
         }
-        let mut values = Vec::new();
+        let (mut values, mut held_bytes) = (Vec::new(), 0);
         for (group, folds) in std::mem::take(&mut self.groups) {
-            let room = MAX_VALUES - values.len();
-            let windows = match self.question.granularity {
-                Granularity::Total => vec![(None, self.total(folds))],
-                Granularity::Windows(grain) if self.rule.operator.looks_back() => self
-                    .standing(grain, folds, room)
-                    .ok_or_else(|| TooLarge::of_values(self.question))?,
-                Granularity::Windows(_) => folds.windows.into_iter().collect(),
+            let value = |(range, partial): (Range, Partial)| Value {
+                window_start: range.start,
+                window_end: range.end,
+                group: group.clone(),
+                partial,
             };
-            // A total without groups is given over nothing, too.
-            let is_given =
-                |partial: &Partial| !partial.is_empty() || is_total && group == Labels::default();
-            for (window, partial) in windows.into_iter().filter(|(_, p)| is_given(p)) {
-                let (window_start, window_end) = self.bounds(window);
-                values.push(Value {
-                    window_start,
-                    window_end,
-                    group: group.clone(),
-                    partial,
-                });
+            match self.question.calendar() {
+                None => {
+                    let total = self.total(folds);
+                    // A total without groups is given over nothing, too.
+                    if !total.is_empty() || group == Labels::default() {
+                        values.push(value((self.question.range, total)));
+                    }
+                }
+                Some(calendar) => {
+                    let room = MAX_VALUES - values.len();
+                    let given = folds.given(self.question, self.rule.operator, &calendar, room);
+                    for (window, partial) in given.ok_or(TooLarge::of_values(self.question))? {
+                        held_bytes += partial.heap_bytes();
+                        if held_bytes > MAX_HELD_BYTES {
+                            return Err(TooLarge::Sets);
+                        }
+                        values.push(value((window, partial)));
+                    }
+                }
             }
             if values.len() > MAX_VALUES {
                 return Err(TooLarge::of_values(self.question));
@@ -251,58 +257,6 @@ impl<'a> Answer<'a> {
     fn total(&self, mut folds: Folds) -> Partial {
         let inside = folds.windows.remove(&None).unwrap_or_default();
         total(self.rule, self.question, &folds.before, &inside)
-    }
-
-    /// Every window from where the level came about to the end; to the last change where there is
-    /// none. None where these are more than there is room for.
-    fn standing(
-        &self,
-        grain: Grain,
-        mut folds: Folds,
-        room: usize,
-    ) -> Option<Vec<(Option<Timestamp>, Partial)>> {
-        let Range { start, end } = self.question.range;
-        let begun = start.filter(|_| !folds.before.is_empty());
-        let first = begun.map(|start| grain.floor(start));
-        let first = first.or_else(|| folds.windows.keys().next().copied().flatten());
-        let last = match end {
-            Some(end) => Some(grain.floor(end.plus_micros(-1))),
-            None => folds.windows.keys().next_back().copied().flatten(),
-        };
-        let (Some(mut window), Some(last)) = (first, last) else {
-            return Some(Vec::new());
-        };
-        let is_empty = self.question.range.is_empty();
-        let mut windows = Vec::new();
-        let mut level = folds.before;
-        while window <= last && !is_empty {
-            if windows.len() == room {
-                return None;
-            }
-            let mut partial = level.carried_to(start.map_or(window, |start| start.max(window)));
-            if let Some(inside) = folds.windows.remove(&Some(window)) {
-                partial.merge(self.rule.operator, &inside);
-            }
-            level = partial.clone();
-            windows.push((Some(window), partial));
-            window = window.plus_micros(grain.width_us());
-        }
-        Some(windows)
-    }
-
-    /// The window, cut by the range.
-    fn bounds(&self, window: Option<Timestamp>) -> (Option<Timestamp>, Option<Timestamp>) {
-        let Range { start, end } = self.question.range;
-        match (window, self.question.granularity) {
-            (Some(window), Granularity::Windows(grain)) => {
-                let behind = window.plus_micros(grain.width_us());
-                (
-                    Some(start.map_or(window, |start| start.max(window))),
-                    Some(end.map_or(behind, |end| end.min(behind))),
-                )
-            }
-            _ => (start, end),
-        }
     }
 }
 

@@ -137,6 +137,25 @@ impl<'r> Comparison<'r> {
         }
     }
 
+    /// Takes note of a row with a column that is wrong whatever the log says: `stored` is no value
+    /// of it, or not the one that `ought` is.
+    pub fn note(&mut self, row: Row, column: &'static str, stored: String, ought: Option<String>) {
+        self.found.buckets += 1;
+        let operator = self.rules[row.rule as usize].operator;
+        let folded = |delta: Ought| {
+            let columns = columns(&as_stored(&row, operator, &delta));
+            let mut its = columns.into_iter().filter(|(name, _)| *name == column);
+            its.next().map(|(_, shown)| shown)
+        };
+        let folded = ought.or(self.rows.remove(&row).and_then(folded));
+        self.found.note(Difference {
+            folded: folded.unwrap_or_else(|| "none".to_owned()),
+            row,
+            column,
+            stored,
+        });
+    }
+
     /// What was found; rows that were not compared are missing.
     pub fn finish(mut self) -> Findings {
         for (row, ought) in self.rows {
@@ -174,7 +193,8 @@ fn as_stored(row: &Row, operator: Operator, ought: &Ought) -> Stored {
 fn columns(row: &Stored) -> [(&'static str, String); 11] {
     let Columns {
         value,
-        latest,
+        latest_at,
+        latest_seq,
         moment,
         sketch,
     } = &row.columns;
@@ -192,8 +212,8 @@ fn columns(row: &Stored) -> [(&'static str, String); 11] {
         ("event_count", row.event_count.to_string()),
         ("skipped_count", row.skipped_count.to_string()),
         ("value", amount(value)),
-        ("latest_at", shown(latest.map(|(at, _)| at.to_string()))),
-        ("latest_seq", shown(latest.map(|(_, seq)| seq.to_string()))),
+        ("latest_at", shown(latest_at.map(|at| at.to_string()))),
+        ("latest_seq", shown(latest_seq.map(|seq| seq.to_string()))),
         ("moment", amount(moment)),
         ("sketch", shown(sketch.as_deref().map(sketched))),
         ("first_seq", row.first_seq.to_string()),

@@ -194,10 +194,10 @@ fn a_difference_in_any_column_of_any_row_is_named() {
         ("skipped_count", |row| row.skipped_count += 1),
         ("value", |row| row.columns.value = Some(Amount::from(99))),
         ("latest_at", |row| {
-            row.columns.latest = row.columns.latest.map(|(at, seq)| (at.plus_micros(1), seq));
+            row.columns.latest_at = row.columns.latest_at.map(|at| at.plus_micros(1));
         }),
         ("latest_seq", |row| {
-            row.columns.latest = row.columns.latest.map(|(at, seq)| (at, seq + 1));
+            row.columns.latest_seq = row.columns.latest_seq.map(|seq| seq + 1);
         }),
         ("moment", |row| row.columns.moment = Some(Amount::from(99))),
         ("sketch", |row| row.columns.sketch = Some(vec![1, 2, 3])),

@@ -41,8 +41,8 @@ pub(crate) async fn replace(
         let (series_nos, windows, epochs) = columns(kept.iter().map(|(place, _)| *place));
         let stored: Vec<Columns> = kept.iter().map(|(_, kept)| kept.to_columns()).collect();
         let values = stored.iter().map(|c| c.value.as_ref().map(Amount::to_big));
-        let latest_ats = stored.iter().map(|c| c.latest.map(|(at, _)| to_pg(at)));
-        let latest_seqs = stored.iter().map(|c| c.latest.map(|(_, seq)| seq));
+        let latest_ats = stored.iter().map(|c| c.latest_at.map(to_pg));
+        let latest_seqs = stored.iter().map(|c| c.latest_seq);
         let sketches = stored.iter().map(|c| c.sketch.as_deref());
         let query = diesel::sql_query(include_str!("../sql/pre_aggregates_replace.sql"))
             .bind::<Integer, _>(partition)
@@ -165,7 +165,8 @@ async fn fold_parts(
         let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
         let columns = Columns {
             value: value.map(Amount::from_big),
-            latest: latest_at.map(from_pg).zip(latest_seq),
+            latest_at: latest_at.map(from_pg),
+            latest_seq,
             moment: None,
             sketch,
         };

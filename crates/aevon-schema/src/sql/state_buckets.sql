@@ -26,7 +26,7 @@ JOIN LATERAL (
 WHERE q.tenant_id = $10
   AND q.principal_id = $11
   AND q.partition = $1
-  AND (NOT u.before OR r.definition ->> 'operator' = 'weighted_sum')
+  AND (NOT u.before OR r.definition ->> 'operator' = ANY ($15))
   -- Each dimension that is asked for has one of the labels that are kept.
   AND ($14 = '{}'::jsonb OR NOT EXISTS (
     SELECT FROM jsonb_each($14) k (dimension, labels)

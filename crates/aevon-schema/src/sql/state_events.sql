@@ -1,6 +1,6 @@
 -- state_events: the events of a principal between places of the log that stand at a version ($4)
 SELECT e.seq, e.occurred_at, e.type, e.schema_version, e.data,
-       CASE WHEN $9 THEN e.metadata END
+       CASE WHEN $9 THEN e.metadata END, e.ingested_at
 FROM principals q
 CROSS JOIN unnest($5, $6, $7, $8) AS u (first_seq, last_seq, occurred_from, occurred_to)
 CROSS JOIN LATERAL (

@@ -6,7 +6,7 @@
 -- reading every void of the principal for each event
 WITH chosen AS MATERIALIZED (
     SELECT r.rule_no, r.generation, r.definition ->> 'source_event' AS source_event,
-           r.definition ->> 'operator' = 'weighted_sum' AS looks_back,
+           r.definition ->> 'operator' = ANY ($15) AS looks_back,
            r.definition ? 'filter' AS is_filtered,
            coalesce(c.seq, 0) AS checkpoint
     FROM rules r
@@ -43,14 +43,16 @@ WITH chosen AS MATERIALIZED (
      AND s.generation = cs.generation
      AND s.labels_hash = ''
      AND s.partition = $1
-    CROSS JOIN unnest($8, $9, $10, $11) AS d (window_start, edge_from, edge_to, before)
+    CROSS JOIN unnest($8, $9, $10, $11, $12)
+      AS d (window_from, window_to, edge_from, edge_to, before)
     -- OFFSET 0 keeps the planner from reading every minute of the series.
     JOIN LATERAL (
         SELECT k.epoch, k.first_seq, k.last_seq
         FROM pre_aggregates k
         WHERE k.series_no = s.series_no
           AND k.grain = 1
-          AND k.window_start = d.window_start
+          AND k.window_start >= d.window_from
+          AND k.window_start < d.window_to
           AND k.partition = $1
         OFFSET 0
     ) b ON true
@@ -66,8 +68,8 @@ CROSS JOIN LATERAL (
     WHERE t.principal_no = mt.principal_no
       AND t.seq > mt.seq
       AND t.partition = $1
-      AND (t.occurred_at >= $12 OR t.type = ANY (mt.types_before))
-      AND t.occurred_at < $13
+      AND (t.occurred_at >= $13 OR t.type = ANY (mt.types_before))
+      AND t.occurred_at < $14
       AND t.type = ANY (mt.types)
       AND (NOT mt.has_voids OR (
         SELECT w.void_seq

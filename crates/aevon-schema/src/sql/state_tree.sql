@@ -3,10 +3,11 @@
 -- which it does not hold yet, is unsettled: it comes as its hours, and an hour as its minutes of the
 -- same epoch. Minutes that are unsettled, and those that the range cuts, come out as such, for their
 -- events. Whole rows are only ever streamed; what is kept of unsettled ones is narrow. Without a
--- principal ($11) it is about the total of the tenant
+-- principal ($11) it is about the total of the tenant. Where it is asked for ($18), the late events of
+-- a row that stands are counted: those of epochs behind its window, which a day finds in its hours
 WITH sought AS MATERIALIZED (
     SELECT s.series_no, s.labels, r.rule_no, c.seq AS checkpoint,
-           r.definition ->> 'operator' = 'weighted_sum' AS looks_back
+           r.definition ->> 'operator' = ANY ($17) AS looks_back
     FROM (
         SELECT o.principal_no
         FROM principals o
@@ -143,12 +144,27 @@ WITH sought AS MATERIALIZED (
 )
 SELECT s.rule_no, s.labels, b.window_start, b.event_count, b.skipped_count, b.value,
        b.latest_at, b.latest_seq, b.moment, b.sketch,
-       CASE WHEN NOT b.is_settled THEN b.first_seq END, b.last_seq
+       b.first_seq, b.last_seq, b.is_settled,
+       CASE
+       WHEN NOT $18 OR NOT b.is_settled THEN 0
+       WHEN u.grain = 1440 THEN (
+           SELECT coalesce(sum(l.event_count + l.skipped_count), 0)::bigint
+           FROM pre_aggregates l
+           WHERE l.series_no = s.series_no
+             AND l.grain = 60
+             AND l.window_start >= b.window_start
+             AND l.window_start < b.window_start + interval '1 day'
+             AND l.epoch > (b.window_start AT TIME ZONE 'UTC')::date - DATE '1970-01-01'
+             AND l.partition = $1
+       )
+       WHEN b.epoch > (b.window_start AT TIME ZONE 'UTC')::date - DATE '1970-01-01'
+       THEN b.event_count + b.skipped_count
+       ELSE 0 END, u.grain
 FROM sought s
 CROSS JOIN unnest($6, $7, $8, $9, $16) AS u (grain, window_from, window_to, before, is_cut)
 CROSS JOIN LATERAL (
     SELECT n.window_start, n.event_count, n.skipped_count, n.value,
-           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq,
+           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq, n.epoch,
            NOT u.is_cut
            AND n.last_seq <= $15
            AND coalesce(n.last_void_seq, 0) <= $15
@@ -173,11 +189,14 @@ WHERE (NOT u.before OR s.looks_back)
   AND (b.is_settled OR u.grain = 1)
 UNION ALL
 SELECT d.rule_no, d.labels, b.window_start, b.event_count, b.skipped_count, b.value,
-       b.latest_at, b.latest_seq, b.moment, b.sketch, NULL, b.last_seq
+       b.latest_at, b.latest_seq, b.moment, b.sketch,
+       b.first_seq, b.last_seq, true,
+       CASE WHEN $18 AND b.epoch > (b.window_start AT TIME ZONE 'UTC')::date - DATE '1970-01-01'
+            THEN b.event_count + b.skipped_count ELSE 0 END, 60::smallint
 FROM unsettled d
 CROSS JOIN LATERAL (
     SELECT n.window_start, n.event_count, n.skipped_count, n.value,
-           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq
+           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq, n.epoch
     FROM pre_aggregates n
     WHERE n.series_no = d.series_no
       AND n.grain = 60
@@ -201,11 +220,14 @@ WHERE d.grain = 1440
 UNION ALL
 SELECT h.rule_no, h.labels, b.window_start, b.event_count, b.skipped_count, b.value,
        b.latest_at, b.latest_seq, b.moment, b.sketch,
-       CASE WHEN NOT b.is_settled THEN b.first_seq END, b.last_seq
+       b.first_seq, b.last_seq, b.is_settled,
+       CASE WHEN $18 AND b.is_settled
+                 AND b.epoch > (b.window_start AT TIME ZONE 'UTC')::date - DATE '1970-01-01'
+            THEN b.event_count + b.skipped_count ELSE 0 END, 1::smallint
 FROM unsettled_hours h
 CROSS JOIN LATERAL (
     SELECT n.window_start, n.event_count, n.skipped_count, n.value,
-           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq,
+           n.latest_at, n.latest_seq, n.moment, n.sketch, n.first_seq, n.last_seq, n.epoch,
            n.last_seq <= $15
            AND coalesce(n.last_void_seq, 0) <= $15
            AND ((SELECT count(*) FROM voided) = 0 OR NOT EXISTS (

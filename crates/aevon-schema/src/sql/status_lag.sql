@@ -3,7 +3,7 @@
 -- took
 SELECT r.rule_no, r.name, r.version, r.status, p.partition, coalesce(c.seq, 0), coalesce(h.seq, 0),
        coalesce(extract(epoch FROM now() - o.ingested_at), 0)::double precision,
-       c.swept_at, c.sweep_seconds
+       c.swept_at, c.sweep_seconds, r.next_generation IS NOT NULL
 FROM rules r
 CROSS JOIN partitions p
 LEFT JOIN sweep_checkpoints c

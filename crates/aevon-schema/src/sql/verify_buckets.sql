@@ -1,7 +1,8 @@
--- verify_buckets: the rows that stand in windows of principals
-SELECT s.principal_no, s.rule_no, s.labels, b.grain, b.window_start, b.epoch, b.operator,
-       b.event_count, b.skipped_count, ARRAY[b.first_seq, b.last_seq], b.value,
-       b.latest_at, b.latest_seq, b.moment, b.sketch, b.last_void_seq
+-- verify_buckets: the rows that stand in windows of principals; amounts as texts, so that one that is
+-- none can be named
+SELECT s.principal_no, s.rule_no, s.labels, s.labels_hash, b.grain, b.window_start, b.epoch,
+       b.operator, b.event_count, b.skipped_count, ARRAY[b.first_seq, b.last_seq, b.last_void_seq],
+       b.value::text, b.latest_at, b.latest_seq, b.moment::text, b.sketch
 FROM unnest($2, $3, $4, $5) AS u (principal_no, grain, window_from, window_to)
 CROSS JOIN unnest($6, $7) AS v (rule_no, generation)
 JOIN series s

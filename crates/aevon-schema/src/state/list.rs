@@ -162,8 +162,7 @@ impl Several<'_> {
 
     /// One principal.
     fn part<'p>(&'p self, found: &Found, query: &'p StateQuery, set: usize) -> Part<'p> {
-        let partition =
-            partition_of(&query.tenant_id, &query.principal_id, self.all_partitions);
+        let partition = partition_of(&query.tenant_id, &query.principal_id, self.all_partitions);
         Part {
             past: self.past(partition, query, false),
             chosen: found.chosen(partition, false),

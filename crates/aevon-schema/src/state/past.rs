@@ -6,7 +6,9 @@
 //! Invariant: what lies at or below a position is final, so the answer there is the same in whatever
 //! snapshot it is read, whatever is swept, voided or rebuilt by then.
 
-use super::rows::{self, BucketRow, Chosen, Cost, RawColumns, Rows, Selected, Standpoint};
+use super::rows::{self, BucketRow, Chosen, Cost, Rows, Selected, Standpoint};
+use super::rows::{StampedColumns, StampedRow};
+use super::trace::{Reason, Trace};
 use super::{At, State, StateError, StateQuery};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
@@ -36,11 +38,25 @@ pub(super) struct Past<'a> {
     pub(super) query: &'a StateQuery,
     /// Whether it is about the total of the tenant instead of a principal.
     pub(super) is_total: bool,
+    pub(super) using: Using,
+}
+
+/// What an answer may be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Using {
+    /// Buckets, and the log where they don't suffice.
+    Buckets,
+    /// The same, saying which.
+    TracedBuckets,
+    /// The log alone.
+    Log,
 }
 
 /// What was read.
 pub(super) struct Found {
     pub(super) state: Result<State, StateError>,
+    /// What it was made of; complete where this was asked for, of one rule.
+    pub(super) trace: Trace,
     /// Whether there were events to read.
     pub(super) has_read_events: bool,
 }
@@ -65,28 +81,48 @@ impl Past<'_> {
         let resolved = Sent::new(self.resolve(at), self.warm).await;
         let chosen = rows::chosen(self.pg, self.partition, &self.query.selection);
         let chosen = Sent::new(chosen, self.warm).await;
+        let reads_buckets = self.using != Using::Log;
         let early = match at {
-            At::Version(seq) => Some(Sent::new(self.tree(&plan, seq), self.warm).await),
-            At::Instant(_) => None,
+            At::Version(seq) if reads_buckets => {
+                Some(Sent::new(self.tree(&plan, seq), self.warm).await)
+            }
+            At::Version(_) | At::Instant(_) => None,
         };
         begin.answer().await.map_err(StoreError::from)?;
         let resolved = resolved.answer().await?;
-        let chosen = chosen.answer().await?;
+        let mut chosen = chosen.answer().await?;
         let seq = resolved.standpoint.seq;
         let tree = match early {
-            Some(early) => early.answer().await,
-            None => self.tree(&plan, seq).await,
+            Some(early) => Some(early.answer().await),
+            None if reads_buckets => Some(self.tree(&plan, seq).await),
+            None => None,
         };
+        if !reads_buckets {
+            chosen.iter_mut().for_each(|c| c.checkpoint = None);
+        }
         let checkpoint = |c: &Chosen| c.checkpoint.unwrap_or(0);
         let mut answers: Vec<Answer<'_>> = chosen
             .iter()
             .map(|c| Answer::new(&c.rule, question, &plan, checkpoint(c)))
             .collect();
-        let tree = tree.map_err(StoreError::from)?;
-        let (buckets, mut spans) = self.add_tree(&mut answers, &chosen, seq, tree).await?;
-        spans.extend(self.tail(&chosen, seq));
+        let mut trace = Trace::default();
+        trace.sources.checkpoint = chosen.as_slice().first().and_then(|c| c.checkpoint);
+        let (mut buckets, mut spans) = (0, Vec::new());
+        if let Some(tree) = tree {
+            let tree = tree.map_err(StoreError::from)?;
+            let tree = self.add_tree(&mut answers, &chosen, &plan, seq, tree, &mut trace);
+            (buckets, spans) = tree.await?;
+        }
+        if let Some(tail) = self.tail(&chosen, seq) {
+            self.note(&mut trace, tail, Reason::Tail);
+            spans.push(tail);
+        }
         let spans = Span::disjoint(spans);
-        let raw_events = self.add_events(&mut answers, &chosen, seq, &spans).await?;
+        if self.is_traced() {
+            trace.reading(&spans);
+        }
+        let raw_events = self.add_events(&mut answers, &chosen, seq, &spans, &mut trace);
+        let raw_events = raw_events.await?;
         let cost = Cost {
             buckets,
             raw_events,
@@ -105,8 +141,19 @@ impl Past<'_> {
         });
         Ok(Found {
             state,
+            trace,
             has_read_events: !spans.is_empty(),
         })
+    }
+
+    fn is_traced(&self) -> bool {
+        self.using == Using::TracedBuckets
+    }
+
+    fn note(&self, trace: &mut Trace, span: Span, reason: Reason) {
+        if self.is_traced() {
+            trace.span(span, reason);
+        }
     }
 
     /// That the log has come as far as what was asked for.
@@ -190,7 +237,9 @@ impl Past<'_> {
             .bind::<Binary, _>(last_hash)
             .bind::<Jsonb, _>(JsonText(&keep))
             .bind::<BigInt, _>(seq)
-            .bind::<Array<Bool>, _>(cut);
+            .bind::<Array<Bool>, _>(cut)
+            .bind::<Array<Text>, _>(self.query.question.looking_back())
+            .bind::<Bool, _>(self.is_traced());
         Statement::<_, TreeColumns>::new(query)
             .load_stream::<TreeRow>(&mut &*self.pg)
             .await
@@ -202,33 +251,42 @@ impl Past<'_> {
         &self,
         answers: &mut [Answer<'_>],
         chosen: &[Chosen],
+        plan: &Plan,
         seq: i64,
         mut tree: impl Rows<TreeRow>,
+        trace: &mut Trace,
     ) -> Result<(u64, Vec<Span>), StoreError> {
         let (mut buckets, mut spans) = (0, Vec::new());
         while let Some(row) = tree.try_next().await? {
-            let (first_seq, last_seq) = (row.10, row.11);
+            let (first_seq, last_seq, is_settled) = (row.10, row.11.min(seq), row.12);
+            let (late, grain) = (row.13, row.14);
             let bucket: BucketRow = (
                 row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, row.8, row.9,
             );
-            let Some(first_seq) = first_seq else {
+            if is_settled {
                 buckets += 1;
+                let (events, places) = (bucket.3 + bucket.4, (first_seq, last_seq));
                 rows::add_bucket(answers, chosen, self.partition, bucket)?;
+                if self.is_traced() {
+                    trace.bucket(grain_of(grain)?, events, late, places);
+                }
                 continue;
-            };
+            }
             let (rule_no, labels, minute, ..) = bucket;
             let Some((answer, rule)) = rows::licensed(answers, chosen, rule_no) else {
                 continue;
             };
-            let (minute, last_seq) = (from_pg(minute), last_seq.min(seq));
+            let minute = from_pg(minute);
             let labels = rows::labels_of(rule, labels)?;
             answer.refine((self.partition, minute), labels, first_seq..=last_seq);
-            spans.push(Span {
+            let span = Span {
                 first_seq,
                 last_seq,
                 start: Some(minute),
                 end: Some(minute.plus_micros(MINUTE_US)),
-            });
+            };
+            self.note(trace, span, reason_of(plan, minute));
+            spans.push(span);
         }
         Ok((buckets, spans))
     }
@@ -237,7 +295,8 @@ impl Past<'_> {
     pub(super) fn tail(&self, chosen: &[Chosen], seq: i64) -> Option<Span> {
         let checkpoints = chosen.iter().map(|c| c.checkpoint.unwrap_or(0));
         let Range { start, end } = self.query.question.range;
-        let looks_back = chosen.iter().any(|c| c.rule.operator.looks_back());
+        let question = &self.query.question;
+        let looks_back = chosen.iter().any(|c| question.looks_back(c.rule.operator));
         Some(Span {
             first_seq: checkpoints.min()? + 1,
             last_seq: seq,
@@ -253,6 +312,7 @@ impl Past<'_> {
         chosen: &[Chosen],
         seq: i64,
         spans: &[Span],
+        trace: &mut Trace,
     ) -> Result<u64, StoreError> {
         let mut commit_on = self.pg;
         if spans.is_empty() {
@@ -264,7 +324,9 @@ impl Past<'_> {
         let commit = Sent::new(commit, self.warm_for_events).await;
         let events = events.answer().await.map_err(StoreError::from)?;
         let principal_id = &self.query.principal_id;
-        let count = rows::add_events(answers, self.partition, principal_id, events).await?;
+        let trace = self.is_traced().then_some(trace);
+        let count = rows::add_events(answers, self.partition, principal_id, events, trace);
+        let count = count.await?;
         commit.answer().await.map_err(StoreError::from)?;
         Ok(count)
     }
@@ -274,7 +336,7 @@ impl Past<'_> {
         chosen: &[Chosen],
         seq: i64,
         spans: &[Span],
-    ) -> QueryResult<impl Rows<rows::RawRow> + use<>> {
+    ) -> QueryResult<impl Rows<StampedRow> + use<>> {
         let wanted = Wanted::new(chosen, spans);
         let query = diesel::sql_query(include_str!("../sql/state_events.sql"))
             .bind::<Integer, _>(self.partition)
@@ -287,8 +349,8 @@ impl Past<'_> {
             .bind::<Array<Timestamptz>, _>(wanted.ends)
             .bind::<Bool, _>(wanted.is_filtered)
             .bind::<Array<Text>, _>(wanted.types);
-        Statement::<_, RawColumns>::new(query)
-            .load_stream::<rows::RawRow>(&mut &*self.pg)
+        Statement::<_, StampedColumns>::new(query)
+            .load_stream::<StampedRow>(&mut &*self.pg)
             .await
     }
 
@@ -343,12 +405,27 @@ impl<'c> Wanted<'c> {
     }
 }
 
+fn grain_of(minutes: i16) -> Result<Grain, StoreError> {
+    let found = Grain::ALL.into_iter().find(|g| g.minutes() == minutes);
+    found.ok_or_else(|| StoreError::Corrupt(format!("a bucket of {minutes} minutes")))
+}
+
+/// Why a minute that does not stand is read from the log.
+fn reason_of(plan: &Plan, minute: Timestamp) -> Reason {
+    let edges = plan.edges.iter().chain(&plan.edges_before);
+    let mut starts = edges.filter_map(|edge| edge.start);
+    match starts.any(|start| Grain::Minute.floor(start) == minute) {
+        true => Reason::PartOfMinute,
+        false => Reason::Refined,
+    }
+}
+
 /// A part of a plan.
 struct Part {
     grain: Grain,
     range: Range,
     is_before: bool,
-    /// Whether it is a minute of which the range takes a part.
+    /// Whether it is a minute of which the plan takes a part.
     is_cut: bool,
 }
 
@@ -360,18 +437,12 @@ fn parts(plan: &Plan) -> Vec<Part> {
         is_before,
         is_cut: false,
     });
-    let minute = |at: Timestamp| Range {
-        start: Some(Grain::Minute.floor(at)),
-        end: Some(Grain::Minute.floor(at).plus_micros(MINUTE_US)),
-    };
     let cut = rows::marked(&plan.edges, &plan.edges_before);
-    let cut = cut.filter_map(|(edge, is_before)| {
-        Some(Part {
-            grain: Grain::Minute,
-            range: minute(edge.start?),
-            is_before,
-            is_cut: true,
-        })
+    let cut = cut.map(|(edge, is_before)| Part {
+        grain: Grain::Minute,
+        range: Plan::minutes_of(&edge),
+        is_before,
+        is_cut: true,
     });
     whole.chain(cut).collect()
 }
@@ -387,9 +458,13 @@ type TreeColumns = (
     Nullable<BigInt>,
     Nullable<Numeric>,
     Nullable<Binary>,
-    // Where its events lie, if it does not stand.
-    Nullable<BigInt>,
+    // Where its events lie, and whether it stands for them.
     BigInt,
+    BigInt,
+    Bool,
+    // How many of them are late, where that is asked for.
+    BigInt,
+    SmallInt,
 );
 pub(super) type TreeRow = (
     i32,
@@ -402,6 +477,9 @@ pub(super) type TreeRow = (
     Option<i64>,
     Option<BigDecimal>,
     Option<Vec<u8>>,
-    Option<i64>,
     i64,
+    i64,
+    bool,
+    i64,
+    i16,
 );

@@ -117,8 +117,15 @@ impl Several<'_> {
         limit: usize,
         mut cost: Cost,
     ) -> Answered<Page> {
-        let ranks: Vec<Rank> = ranking.finish().into_iter().map(|(rank, ())| rank).collect();
-        let names = ranks.iter().take(limit).map(|rank| rank.principal_id.clone());
+        let ranks: Vec<Rank> = ranking
+            .finish()
+            .into_iter()
+            .map(|(rank, ())| rank)
+            .collect();
+        let names = ranks
+            .iter()
+            .take(limit)
+            .map(|rank| rank.principal_id.clone());
         let names: Vec<String> = names.collect();
         let mut page = match self.states_of(found, &names).await? {
             Ok(page) => page,
@@ -154,10 +161,15 @@ impl Several<'_> {
             let Part { past, chosen, .. } = &part;
             let mut spans = Vec::new();
             if has_edges {
-                let tree = past.tree(&edges, place.seq).await.map_err(StoreError::from)?;
+                let tree = past
+                    .tree(&edges, place.seq)
+                    .await
+                    .map_err(StoreError::from)?;
                 // Only the spans are wanted.
                 let mut nobody = answers(&found.rules, asked.question, &edges);
-                (_, spans) = past.add_tree(&mut nobody, chosen, place.seq, tree).await?;
+                (_, spans) = self
+                    .add_tree(past, (&mut nobody, chosen), &edges, place.seq, tree)
+                    .await?;
             }
             spans.extend(past.tail(chosen, place.seq));
             let spans = Span::disjoint(spans);
@@ -166,7 +178,11 @@ impl Several<'_> {
             }
             let events = past.events_of_tenant(chosen, place.seq, &spans).await;
             let events = events.map_err(StoreError::from)?;
-            let checkpoint = chosen.first().and_then(|c| c.checkpoint).unwrap_or(0);
+            let checkpoint = chosen
+                .as_slice()
+                .first()
+                .and_then(|c| c.checkpoint)
+                .unwrap_or(0);
             let at = (place.partition, checkpoint);
             match add_events(&mut beside, asked, at, events).await? {
                 Ok(count) => cost.raw_events += count,
@@ -193,9 +209,11 @@ impl Several<'_> {
         let mut current: Option<Sum> = None;
         loop {
             let next = rows.try_next().await?;
-            let next = next.map(|row| Sum::of(asked.rule.operator, row)).transpose()?;
+            let next = next
+                .map(|row| Sum::of(asked.rule.operator, row))
+                .transpose()?;
             count += u64::from(next.is_some());
-            turn.take().await;
+            turn.give().await;
             let is_over = next.is_none();
             let done = match (&mut current, next) {
                 (Some(sum), Some(next)) if sum.principal_id == next.principal_id => {
@@ -243,8 +261,11 @@ impl Several<'_> {
             false => (&[0][..], &[u8::MAX; 33][..]),
         };
         let keep = grouping.keep_json();
-        let parts = places(asked.plan, operator.looks_back());
-        let froms: Vec<_> = parts.iter().map(|p| p.map(|r| start_to_pg(r.start))).collect();
+        let parts = places(asked.plan, asked.question.looks_back(operator));
+        let froms: Vec<_> = parts
+            .iter()
+            .map(|p| p.map(|r| start_to_pg(r.start)))
+            .collect();
         let tos: Vec<_> = parts.iter().map(|p| p.map(|r| end_to_pg(r.end))).collect();
         let query = diesel::sql_query(sql)
             .bind::<Text, _>(&self.query.tenant_id)
@@ -304,7 +325,7 @@ async fn add_events<'q>(
     let (mut count, mut held, mut turn) = (0, 0, Turn::default());
     while let Some(row) = events.try_next().await? {
         count += 1;
-        turn.take().await;
+        turn.give().await;
         let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata, who) = row;
         if !beside.contains_key(&who) {
             if beside.len() == MAX_BESIDE {
@@ -382,7 +403,8 @@ impl Sum {
         let (height_before, has_any, is_unsettled) = (row.7, row.8, row.9);
         let columns = Columns {
             value: value.map(Amount::from_big),
-            latest: latest_at.map(from_pg).zip(latest_seq),
+            latest_at: latest_at.map(from_pg),
+            latest_seq,
             moment: moment.map(Amount::from_big),
             sketch,
         };

@@ -1,18 +1,20 @@
 //! What both kinds of reads share: the rules of a question, and taking rows into their answers.
 
+use super::trace::Trace;
 use super::{RuleState, Selection, State, StateError, StateQuery};
 use crate::error::StoreError;
 use crate::rules::read_definition;
 use crate::statement::Statement;
 use crate::values::{JsonString, from_pg};
 use aevon_core::amount::Amount;
+use aevon_core::explain::is_late;
 use aevon_core::filter::Subject;
 use aevon_core::fold::Fact;
 use aevon_core::labels::Labels;
-use aevon_core::operator::{Columns, Kept, Partial};
+use aevon_core::operator::{Columns, Kept, Operator, Partial};
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Answer, MAX_VALUES, TooLarge, Value};
+use aevon_core::state::{Answer, Fill, MAX_VALUES, TooLarge, Value};
 use aevon_core::time::Timestamp;
 use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
@@ -131,13 +133,14 @@ pub(super) fn add_bucket(
     };
     let columns = Columns {
         value: row.5.map(Amount::from_big),
-        latest: row.6.map(from_pg).zip(row.7),
+        latest_at: row.6.map(from_pg),
+        latest_seq: row.7,
         moment: row.8.map(Amount::from_big),
         sketch: row.9,
     };
     let kept = Kept::from_columns(rule.operator, partition, columns);
     let partial = Partial {
-        kept: kept.ok_or_else(|| unreadable(rule))?,
+        kept: kept.ok_or_else(|| unreadable(rule, Some(from_pg(window_start))))?,
         event_count: row.3,
         skipped_count: row.4,
     };
@@ -151,11 +154,13 @@ pub(super) fn labels_of(rule: &Rule, labels: Option<JsonString>) -> Result<Label
         None => Some(Labels::default()),
         Some(JsonString(json)) => Labels::from_json(&rule.group_by, &json),
     };
-    labels.ok_or_else(|| unreadable(rule))
+    labels.ok_or_else(|| unreadable(rule, None))
 }
 
-fn unreadable(rule: &Rule) -> StoreError {
-    StoreError::Corrupt(format!("a bucket of the rule {} can't be read", rule.name))
+fn unreadable(rule: &Rule, window_start: Option<Timestamp>) -> StoreError {
+    let at = window_start.map_or(String::new(), |at| format!(" at {at}"));
+    let name = &rule.name;
+    StoreError::Corrupt(format!("a bucket of the rule {name}{at} can't be read"))
 }
 
 /// The answer of a rule, if its buckets are licensed.
@@ -170,17 +175,22 @@ pub(super) fn licensed<'s, 'a>(
 }
 
 /// Takes events in; each answer takes what is its. Says how many there were.
-pub(super) async fn add_events(
+pub(super) async fn add_events<Row: Into<RawEvent>>(
     answers: &mut [Answer<'_>],
     partition: i32,
     principal_id: &str,
-    mut events: impl Rows<RawRow>,
+    mut events: impl Rows<Row>,
+    mut trace: Option<&mut Trace>,
 ) -> Result<u64, StoreError> {
     let (mut count, mut turn) = (0, Turn::default());
     while let Some(row) = events.try_next().await? {
         count += 1;
-        turn.take().await;
-        add_event(answers, partition, principal_id, row);
+        turn.give().await;
+        let event: RawEvent = row.into();
+        let is_taken = add_event(answers, partition, principal_id, &event);
+        if let Some(trace) = trace.as_deref_mut().filter(|_| is_taken) {
+            trace.event(&event);
+        }
     }
     Ok(count)
 }
@@ -194,32 +204,30 @@ pub(super) async fn add_events_of_tenant(
     let (mut count, mut turn) = (0, Turn::default());
     while let Some(row) = events.try_next().await? {
         count += 1;
-        turn.take().await;
+        turn.give().await;
         let (seq, occurred_at, event_type, schema_version, data, metadata, principal_id) = row;
         let row = (seq, occurred_at, event_type, schema_version, data, metadata);
-        add_event(answers, partition, &principal_id, row);
+        add_event(answers, partition, &principal_id, &RawEvent::from(row));
     }
     Ok(count)
 }
 
-fn add_event(answers: &mut [Answer<'_>], partition: i32, principal_id: &str, row: RawRow) {
-    let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
-    let subject = Subject::new(Fact {
-        position: Position { partition, seq },
-        occurred_at: from_pg(occurred_at),
-        event_type: &event_type,
-        schema_version,
-        principal_id,
-        data: &data,
-        metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
-    });
+/// Whether any answer took it in.
+fn add_event(
+    answers: &mut [Answer<'_>],
+    partition: i32,
+    principal_id: &str,
+    event: &RawEvent,
+) -> bool {
+    let subject = event.subject(partition, principal_id);
+    let mut is_taken = false;
     for answer in answers.iter_mut() {
-        answer.add_event(&subject);
+        is_taken |= answer.add_event(&subject);
     }
+    is_taken
 }
 
-/// Gives way now and then, so that the budget of the read, and whoever shares the thread, have their
-/// turn.
+/// Gives the budget of a read, and whoever shares its thread, their turn.
 pub(super) struct Turn(Instant);
 
 impl Default for Turn {
@@ -229,10 +237,11 @@ impl Default for Turn {
 }
 
 impl Turn {
-    pub(super) async fn take(&mut self) {
+    /// To be called once an event.
+    pub(super) async fn give(&mut self) {
         if self.0.elapsed() > TURN {
             tokio::task::yield_now().await;
-            self.0 = Instant::now();
+            *self = Self::default();
         }
     }
 }
@@ -308,7 +317,8 @@ pub(super) fn states(
 /// That the rules are there which were asked for, and have the dimensions that were.
 pub(super) fn check_question(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
     check_selection(&query.selection, chosen)?;
-    check_dimensions(query, chosen)
+    check_dimensions(query, chosen)?;
+    check_fill(query, chosen)
 }
 
 /// Parts of the range and of what lies before it, with which of the two each is.
@@ -380,6 +390,88 @@ pub(super) type RawOfTenantRow = (
     String,
 );
 
+/// An event of the log as a statement gives it.
+pub(super) struct RawEvent {
+    pub(super) seq: i64,
+    pub(super) occurred_at: Timestamp,
+    /// Where it was asked for.
+    pub(super) ingested_at: Option<Timestamp>,
+    event_type: String,
+    schema_version: i32,
+    data: String,
+    metadata: Option<JsonString>,
+}
+
+impl RawEvent {
+    /// As rules see it.
+    pub(super) fn subject<'e>(&'e self, partition: i32, principal_id: &'e str) -> Subject<'e> {
+        Subject::new(Fact {
+            position: Position {
+                partition,
+                seq: self.seq,
+            },
+            occurred_at: self.occurred_at,
+            event_type: &self.event_type,
+            schema_version: self.schema_version,
+            principal_id,
+            data: &self.data,
+            metadata: self.metadata.as_ref().map_or("", |JsonString(text)| text),
+        })
+    }
+
+    /// Whether it was stored on a later day than it occurred on.
+    pub(super) fn is_late(&self) -> bool {
+        self.ingested_at
+            .is_some_and(|at| is_late(self.occurred_at, at))
+    }
+}
+
+impl From<RawRow> for RawEvent {
+    fn from(row: RawRow) -> Self {
+        let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata) = row;
+        Self {
+            seq,
+            occurred_at: from_pg(occurred_at),
+            ingested_at: None,
+            event_type,
+            schema_version,
+            data,
+            metadata,
+        }
+    }
+}
+
+impl From<StampedRow> for RawEvent {
+    fn from(row: StampedRow) -> Self {
+        let (seq, occurred_at, event_type, schema_version, data, metadata, ingested_at) = row;
+        let row = (seq, occurred_at, event_type, schema_version, data, metadata);
+        Self {
+            ingested_at: Some(from_pg(ingested_at)),
+            ..row.into()
+        }
+    }
+}
+
+/// The same columns, and the stamp.
+pub(super) type StampedColumns = (
+    BigInt,
+    Timestamptz,
+    Text,
+    Integer,
+    Jsonb,
+    Nullable<Jsonb>,
+    Timestamptz,
+);
+pub(super) type StampedRow = (
+    i64,
+    PgTimestamp,
+    String,
+    i32,
+    JsonString,
+    Option<JsonString>,
+    PgTimestamp,
+);
+
 /// A selection, column by column.
 pub(super) struct Selected<'a> {
     pub(super) every: bool,
@@ -416,6 +508,16 @@ fn check_selection(selection: &Selection, chosen: &[Chosen]) -> Result<(), State
         }
     }
     Ok(())
+}
+
+/// Every rule must be of an operator whose values can be carried on, where they are to be.
+fn check_fill(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
+    let is_carried = query.question.fill == Fill::Previous;
+    let other = |c: &&Chosen| is_carried && c.rule.operator != Operator::Latest;
+    match chosen.iter().find(other) {
+        None => Ok(()),
+        Some(other) => Err(StateError::NotLatest(Box::new(other.rule.clone()))),
+    }
 }
 
 /// Every rule must have the dimensions that were asked for: none is passed over in silence.

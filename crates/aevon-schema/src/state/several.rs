@@ -6,8 +6,9 @@
 //! Invariant: every part is read as of a position that was found in the same snapshot, in the way of
 //! [`super::past`]: the newest state is the one as of the heads.
 
-use super::past::Past;
+use super::past::{Past, TreeRow, Using};
 use super::rows::{self, Chosen, Cost, Finished, RawOfTenantRow, Selected};
+use super::trace::Trace;
 use super::{AsOf, StateError, StateQuery, TenantQuery, TenantState};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
@@ -19,9 +20,7 @@ use aevon_core::state::{Answer, Plan, Span};
 use aevon_core::time::Timestamp;
 use diesel::QueryResult;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{
-    Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz,
-};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 
@@ -89,7 +88,9 @@ impl OverAll {
 
 impl Found {
     fn index(&self, partition: i32) -> usize {
-        let found = self.places.binary_search_by_key(&partition, |place| place.partition);
+        let found = self
+            .places
+            .binary_search_by_key(&partition, |place| place.partition);
         found.unwrap_or_default()
     }
 
@@ -227,12 +228,7 @@ impl<'a> Several<'a> {
         Ok(state)
     }
 
-    pub(super) fn past<'p>(
-        &self,
-        partition: i32,
-        query: &'p StateQuery,
-        is_total: bool,
-    ) -> Past<'p>
+    pub(super) fn past<'p>(&self, partition: i32, query: &'p StateQuery, is_total: bool) -> Past<'p>
     where
         'a: 'p,
     {
@@ -243,7 +239,22 @@ impl<'a> Several<'a> {
             partition,
             query,
             is_total,
+            using: Using::Buckets,
         }
+    }
+
+    /// Takes buckets in; how many stood, and where the events lie that are wanted beside.
+    pub(super) async fn add_tree(
+        &self,
+        past: &Past<'_>,
+        (answers, chosen): (&mut [Answer<'_>], &[Chosen]),
+        plan: &Plan,
+        seq: i64,
+        tree: impl rows::Rows<TreeRow>,
+    ) -> Result<(u64, Vec<Span>), StoreError> {
+        let mut untraced = Trace::default();
+        past.add_tree(answers, chosen, plan, seq, tree, &mut untraced)
+            .await
     }
 
     /// Begins the transaction, and finds where it stands.
@@ -289,7 +300,10 @@ impl<'a> Several<'a> {
         if rows.len() != partitions.len() {
             return Err(StoreError::Corrupt("a partition has no row".to_owned()));
         }
-        let (staleness, is_replica) = rows.first().map_or((0.0, false), |row| (row.5, row.6));
+        let (staleness, is_replica) = rows
+            .as_slice()
+            .first()
+            .map_or((0.0, false), |row| (row.5, row.6));
         let place = |row: PlaceRow| Place {
             partition: row.0,
             head: row.1,
@@ -344,7 +358,8 @@ impl<'a> Several<'a> {
                 let tree = tree.answer().await.map_err(StoreError::from)?;
                 let Part { past, chosen, .. } = part;
                 let answers = &mut sets[part.set];
-                let (buckets, mut spans) = past.add_tree(answers, chosen, part.seq, tree).await?;
+                let tree = self.add_tree(past, (answers, chosen), plan, part.seq, tree);
+                let (buckets, mut spans) = tree.await?;
                 cost.buckets += buckets;
                 spans.extend(past.tail(chosen, part.seq));
                 let spans = Span::disjoint(spans);
@@ -376,14 +391,26 @@ impl Part<'_> {
     ) -> QueryResult<BoxStream<'static, QueryResult<RawOfTenantRow>>> {
         let (past, chosen, seq) = (&self.past, &self.chosen, self.seq);
         if past.is_total {
-            return Ok(past.events_of_tenant(chosen, seq, spans).await?.into_stream().boxed());
+            return Ok(past
+                .events_of_tenant(chosen, seq, spans)
+                .await?
+                .into_stream()
+                .boxed());
         }
         let principal_id = past.query.principal_id.clone();
         let events = past.events(chosen, seq, spans).await?;
-        let whose = move |row: rows::RawRow| {
-            let (seq, occurred_at, event_type, schema_version, data, metadata) = row;
+        let whose = move |row: rows::StampedRow| {
+            let (seq, occurred_at, event_type, schema_version, data, metadata, _) = row;
             let principal_id = principal_id.clone();
-            (seq, occurred_at, event_type, schema_version, data, metadata, principal_id)
+            (
+                seq,
+                occurred_at,
+                event_type,
+                schema_version,
+                data,
+                metadata,
+                principal_id,
+            )
         };
         Ok(events.map_ok(whose).boxed())
     }

@@ -7,9 +7,8 @@ use super::{State, StateError};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
 use crate::statement::Statement;
-use crate::values::{JsonText, end_to_pg, start_to_pg, to_pg};
+use crate::values::{JsonText, end_to_pg, start_to_pg};
 use aevon_core::state::{Answer, Plan, Range};
-use aevon_core::time::Grain;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary, Bool, Integer, Jsonb, SmallInt, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -65,7 +64,9 @@ impl Snapshot<'_> {
         }
         let raw = raw.answer().await.map_err(StoreError::from)?;
         let principal_id = &self.query.principal_id;
-        cost.raw_events = rows::add_events(&mut answers, self.partition, principal_id, raw).await?;
+        let partition = self.partition;
+        cost.raw_events =
+            rows::add_events(&mut answers, partition, principal_id, raw, None).await?;
         commit.answer().await.map_err(StoreError::from)?;
         let mut checkpoints = chosen.iter().filter_map(|c| c.checkpoint);
         if checkpoints.any(|checkpoint| newest_void.is_some_and(|void| void > checkpoint)) {
@@ -111,23 +112,21 @@ impl Snapshot<'_> {
             .bind::<Text, _>(&self.query.principal_id)
             .bind::<Binary, _>(first_hash)
             .bind::<Binary, _>(last_hash)
-            .bind::<Jsonb, _>(JsonText(&keep));
+            .bind::<Jsonb, _>(JsonText(&keep))
+            .bind::<Array<Text>, _>(self.query.question.looking_back());
         Statement::<_, BucketColumns>::new(query)
             .load_stream::<BucketRow>(&mut &*self.pg)
             .await
     }
 
     async fn raw(&self, plan: &Plan) -> QueryResult<impl Rows<RawRow> + use<>> {
-        let edges = || {
-            marked(&plan.edges, &plan.edges_before)
-                .filter_map(|(edge, is_before)| Some((edge.start?, edge.end?, is_before)))
-        };
-        let windows: Vec<_> = edges()
-            .map(|(start, ..)| to_pg(Grain::Minute.floor(start)))
-            .collect();
-        let froms: Vec<_> = edges().map(|(start, ..)| to_pg(start)).collect();
-        let tos: Vec<_> = edges().map(|(_, end, _)| to_pg(end)).collect();
-        let before: Vec<bool> = edges().map(|(.., is_before)| is_before).collect();
+        let edges = || marked(&plan.edges, &plan.edges_before);
+        let minutes: Vec<_> = edges().map(|(edge, _)| Plan::minutes_of(&edge)).collect();
+        let minutes_from: Vec<_> = minutes.iter().map(|m| start_to_pg(m.start)).collect();
+        let minutes_to: Vec<_> = minutes.iter().map(|m| end_to_pg(m.end)).collect();
+        let froms: Vec<_> = edges().map(|(edge, _)| start_to_pg(edge.start)).collect();
+        let tos: Vec<_> = edges().map(|(edge, _)| end_to_pg(edge.end)).collect();
+        let before: Vec<bool> = edges().map(|(_, is_before)| is_before).collect();
         let selected = Selected::new(&self.query.selection);
         let Range { start, end } = self.query.question.range;
         let query = diesel::sql_query(include_str!("../sql/state_raw.sql"))
@@ -138,12 +137,14 @@ impl Snapshot<'_> {
             .bind::<Array<Integer>, _>(selected.pinned_versions)
             .bind::<Text, _>(&self.query.tenant_id)
             .bind::<Text, _>(&self.query.principal_id)
-            .bind::<Array<Timestamptz>, _>(windows)
+            .bind::<Array<Timestamptz>, _>(minutes_from)
+            .bind::<Array<Timestamptz>, _>(minutes_to)
             .bind::<Array<Timestamptz>, _>(froms)
             .bind::<Array<Timestamptz>, _>(tos)
             .bind::<Array<Bool>, _>(before)
             .bind::<Timestamptz, _>(start_to_pg(start))
-            .bind::<Timestamptz, _>(end_to_pg(end));
+            .bind::<Timestamptz, _>(end_to_pg(end))
+            .bind::<Array<Text>, _>(self.query.question.looking_back());
         Statement::<_, RawColumns>::new(query)
             .load_stream::<RawRow>(&mut &*self.pg)
             .await

@@ -1,7 +1,7 @@
 //! What is asked of a tenant: the total of its principals, or a list of them.
 
 use super::several::Several;
-use super::{RuleState, Selection, StateError, StateQuery, patiently};
+use super::{RuleState, Selection, StateError, StateQuery, retried, within};
 use crate::database::{Connection, Database};
 use aevon_core::identity::partition_of;
 use aevon_core::position::Version;
@@ -49,7 +49,7 @@ impl TenantQuery {
     }
 
     /// The instant that was asked for.
-    pub(super) fn instant(&self) -> Option<Timestamp> {
+    pub fn instant(&self) -> Option<Timestamp> {
         match self.as_of {
             Some(AsOf::Instant(instant)) => Some(instant),
             _ => None,
@@ -172,8 +172,9 @@ pub async fn total(
     query: &TenantQuery,
     budget: Duration,
 ) -> Result<TenantState, StateError> {
-    let read = async || total_once(database, partitions, query).await;
-    patiently(database, query.wait, budget, read).await
+    query.question.check_windows(query.selection.at_least())?;
+    let once = || total_once(database, partitions, query);
+    within(database, query.wait, budget, || retried(once)).await
 }
 
 async fn total_once(
@@ -219,8 +220,9 @@ pub async fn list(
     which: &Which,
     budget: Duration,
 ) -> Result<StateList, StateError> {
-    let read = async || list_once(database, partitions, query, which).await;
-    patiently(database, query.wait, budget, read).await
+    query.question.check_windows(query.selection.at_least())?;
+    let once = || list_once(database, partitions, query, which);
+    within(database, query.wait, budget, || retried(once)).await
 }
 
 async fn list_once(

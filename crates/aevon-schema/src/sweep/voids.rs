@@ -181,7 +181,9 @@ impl Sweep<'_> {
             .refold(corrected.numbers, corrected.groups, &keys)
             .await?;
         let kept = keys.iter().zip(kept);
-        let kept = kept.map(|(key, kept)| (corrected.place(key), kept)).collect();
+        let kept = kept
+            .map(|(key, kept)| (corrected.place(key), kept))
+            .collect();
         corrections::replace(pg, self.partition, Grain::Minute, kept).await?;
         let minute = |key: &BucketKey| {
             let (member, dimensions) = self.member(key.rule);

@@ -1,6 +1,6 @@
 //! One batch: some principals of a partition, or the total of a tenant there, in one snapshot.
 
-use super::{Checked, Difference, Principal, Tenant, Versions};
+use super::{Ahead, Checked, Difference, Principal, Tenant, Versions};
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::rules::read_definition;
@@ -17,7 +17,7 @@ use aevon_core::verify::{self, Comparison, Findings, Mark, Refold, Row, Span, St
 use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{
-    Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Numeric, SmallInt, Text, Timestamptz,
+    Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Timestamptz,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
@@ -92,6 +92,7 @@ async fn check_batch(
         first: findings.first.map(|first| batch.named(first)),
         swept: rules.names.clone(),
         unswept: rules.unswept.clone(),
+        ahead: rules.ahead.clone(),
     };
     pg.batch_execute("COMMIT").await?;
     connection.end_use();
@@ -106,10 +107,11 @@ struct Rules {
     generations: Vec<i32>,
     names: Vec<String>,
     unswept: Vec<String>,
+    ahead: Vec<Ahead>,
 }
 
-type RulesRow = (i32, i32, i32, JsonString, Option<i64>);
-type RulesColumns = (Integer, Integer, Integer, Jsonb, Nullable<BigInt>);
+type RulesRow = (i32, i32, i32, JsonString, Option<i64>, i64);
+type RulesColumns = (Integer, Integer, Integer, Jsonb, Nullable<BigInt>, BigInt);
 type EventRow = (
     i64,
     i64,
@@ -138,38 +140,46 @@ type BucketRow = (
     i64,
     i32,
     Option<JsonString>,
+    Vec<u8>,
     i16,
     PgTimestamp,
     i32,
     i16,
     i64,
     i64,
-    Vec<i64>,
-    Option<BigDecimal>,
+    Vec<Option<i64>>,
+    Option<String>,
     Option<PgTimestamp>,
     Option<i64>,
-    Option<BigDecimal>,
+    Option<String>,
     Option<Vec<u8>>,
-    Option<i64>,
 );
 type BucketColumns = (
     BigInt,
     Integer,
     Nullable<Jsonb>,
+    Binary,
     SmallInt,
     Timestamptz,
     Integer,
     SmallInt,
     BigInt,
     BigInt,
-    Array<BigInt>,
-    Nullable<Numeric>,
+    Array<Nullable<BigInt>>,
+    Nullable<Text>,
     Nullable<Timestamptz>,
     Nullable<BigInt>,
-    Nullable<Numeric>,
+    Nullable<Text>,
     Nullable<Binary>,
-    Nullable<BigInt>,
 );
+
+/// A row with a column that is wrong whatever the log says.
+struct Unfit {
+    row: Row,
+    column: &'static str,
+    stored: String,
+    ought: Option<String>,
+}
 
 impl Rules {
     async fn load(
@@ -193,14 +203,25 @@ impl Rules {
             generations: Vec::new(),
             names: Vec::new(),
             unswept: Vec::new(),
+            ahead: Vec::new(),
         };
-        for (rule_no, generation, version, JsonString(definition), checkpoint) in rows {
+        for (rule_no, generation, version, JsonString(definition), checkpoint, head) in rows {
             let rule = read_definition(&definition)?;
             let name = format!("{}:{version}", rule.name);
             let Some(checkpoint) = checkpoint else {
                 rules.unswept.push(name);
                 continue;
             };
+            if checkpoint > head {
+                rules.ahead.push(Ahead {
+                    rule: name.clone(),
+                    checkpoint: Position {
+                        partition,
+                        seq: checkpoint,
+                    },
+                    head,
+                });
+            }
             rules.rules.push(rule);
             rules.checkpoints.push(checkpoint);
             rules.rule_nos.push(rule_no);
@@ -343,18 +364,19 @@ impl Batch<'_> {
             .await?;
         let mut comparison = Comparison::new(&self.rules.rules, refold.take(to));
         while let Some(row) = rows.try_next().await? {
-            comparison.compare(self.stored(row)?);
+            match self.stored(row)? {
+                Ok(stored) => comparison.compare(stored),
+                Err(unfit) => {
+                    comparison.note(unfit.row, unfit.column, unfit.stored, unfit.ought);
+                }
+            }
         }
         Ok(comparison.finish())
     }
 
-    fn stored(&self, row: BucketRow) -> Result<Stored, StoreError> {
-        let (principal_no, rule_no, labels, grain, window_start, epoch, operator, ..) = row;
-        let (event_count, skipped_count, span) = (row.7, row.8, row.9.as_slice());
-        let [first_seq, last_seq] = *span else {
-            let what = format!("a bucket has {} ends (rule_no {rule_no})", span.len());
-            return Err(StoreError::Corrupt(what));
-        };
+    fn stored(&self, row: BucketRow) -> Result<Result<Stored, Unfit>, StoreError> {
+        let (principal_no, rule_no, labels, labels_hash, grain, window_start, epoch, ..) = row;
+        let is_grouped = labels.is_some();
         let at = self.rules.rule_nos.iter().position(|no| *no == rule_no);
         let rule = at.map(|at| (at as u32, &self.rules.rules[at].group_by));
         let row_of = || {
@@ -372,25 +394,57 @@ impl Batch<'_> {
                 epoch,
             })
         };
+        let of_whom = || {
+            let Principal {
+                tenant_id,
+                principal_id,
+                ..
+            } = self.principal(principal_no)?;
+            Some(format!("principal {principal_id} of tenant {tenant_id}"))
+        };
         let unreadable = || {
             let what = "a series has labels that are not its rule's, or a bucket no known grain";
-            StoreError::Corrupt(format!("{what} (rule_no {rule_no})"))
+            let whose = of_whom().unwrap_or_default();
+            StoreError::Corrupt(format!("{what} (rule_no {rule_no}, {whose})"))
         };
-        Ok(Stored {
-            row: row_of().ok_or_else(unreadable)?,
-            operator,
-            event_count,
-            skipped_count,
+        let bucket = row_of().ok_or_else(unreadable)?;
+        let unfit = |column, stored, ought| Unfit {
+            row: bucket.clone(),
+            column,
+            stored,
+            ought,
+        };
+        let canonical = |(_, dimensions): (_, &Vec<_>)| bucket.labels.to_json(dimensions);
+        let ought_hash = rule.filter(|_| is_grouped).map(canonical);
+        let ought_hash = ought_hash.map_or(Vec::new(), |json| Labels::hash(&json).to_vec());
+        if labels_hash != ought_hash {
+            let ought = Some(hex(&ought_hash));
+            return Ok(Err(unfit("labels_hash", hex(&labels_hash), ought)));
+        }
+        let [Some(first_seq), Some(last_seq), last_void_seq] = *row.10.as_slice() else {
+            return Ok(Err(unfit("first_seq", "null".to_owned(), None)));
+        };
+        let (value, moment) = match (amount(row.11), amount(row.14)) {
+            (Ok(value), Ok(moment)) => (value, moment),
+            (Err(none), _) => return Ok(Err(unfit("value", none, None))),
+            (_, Err(none)) => return Ok(Err(unfit("moment", none, None))),
+        };
+        Ok(Ok(Stored {
+            row: bucket,
+            operator: row.7,
+            event_count: row.8,
+            skipped_count: row.9,
             first_seq,
             last_seq,
-            last_void_seq: row.15,
+            last_void_seq,
             columns: Columns {
-                value: row.10.map(Amount::from_big),
-                latest: row.11.map(from_pg).zip(row.12),
-                moment: row.13.map(Amount::from_big),
-                sketch: row.14,
+                value,
+                latest_at: row.12.map(from_pg),
+                latest_seq: row.13,
+                moment,
+                sketch: row.15,
             },
-        })
+        }))
     }
 
     /// A difference with the names of what it belongs to.
@@ -424,4 +478,15 @@ impl Batch<'_> {
             folded,
         }
     }
+}
+
+/// An amount, or the text that is none: Postgres has `NaN` and infinities.
+fn amount(text: Option<String>) -> Result<Option<Amount>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let number = text.parse::<BigDecimal>().map(Amount::from_big);
+    number.map(Some).map_err(|_| text)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

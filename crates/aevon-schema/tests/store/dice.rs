@@ -1,24 +1,51 @@
 //! Random events, rules and questions, the same for the same seed.
 
 use crate::support::{at, event};
+use aevon_core::calendar::{Period, Zone};
 use aevon_core::event::NewEvent;
 use aevon_core::json::Path;
 use aevon_core::labels::Grouping;
 use aevon_core::operator::Operator;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Granularity, Question, Range};
-use aevon_core::time::{Grain, HOUR_US, MINUTE_US, Timestamp};
+use aevon_core::state::{Fill, Granularity, Question, Range};
+use aevon_core::time::{HOUR_US, MINUTE_US, Timestamp};
+use aevon_schema::state::Selection;
 use aevon_testkit::oracle::{Judge, everything};
+use aevon_testkit::places;
 
-/// A sequence that is the same for the same seed.
-pub(crate) struct Dice(pub(crate) u64);
+/// A sequence that is the same for the same seed, about a time at which something happens to the clock
+/// of a zone.
+pub(crate) struct Dice {
+    state: u64,
+    zone: Zone,
+    begin: Timestamp,
+}
 
 impl Dice {
+    /// About the beginning of 2026, in UTC.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            state: seed,
+            zone: Zone::default(),
+            begin: at("2026-01-01T00:00:00Z"),
+        }
+    }
+
+    /// About a place of those that there are.
+    pub(crate) fn of_place(nth: usize, seed: u64) -> Self {
+        let (zone, instant) = places::place(nth);
+        Self {
+            state: seed,
+            zone,
+            begin: instant.plus_micros(-36 * HOUR_US),
+        }
+    }
+
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state % sides
     }
 
     pub(crate) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -36,7 +63,7 @@ impl Dice {
             3 => minute + MINUTE_US - 1,
             _ => minute + self.roll(60_000_000) as i64,
         };
-        at("2026-01-01T00:00:00Z").plus_micros(offset)
+        self.begin.plus_micros(offset)
     }
 
     pub(crate) fn event(&mut self, id: &str) -> NewEvent {
@@ -74,8 +101,8 @@ impl Dice {
                 end: Some(a.max(b)),
             },
         };
-        let granularity = Granularity::NAMES[self.roll(4) as usize].1;
-        if granularity == Granularity::Windows(Grain::Minute) {
+        let granularity = Granularity::NAMES[self.roll(6) as usize].1;
+        if granularity == Granularity::Windows(Period::Minute) {
             // A level stands in every minute, for sixteen rules.
             let from = range.start.unwrap_or(a);
             range = Range {
@@ -97,12 +124,40 @@ impl Dice {
                 [None, Some("1".to_owned())][self.roll(2) as usize].clone(),
             );
         }
+        let can_be_filled = granularity != Granularity::Total
+            && matches!((range.start, range.end), (Some(_), Some(_)));
         Question {
             range,
             granularity,
             grouping,
+            zone: self.zone.clone(),
+            fill: match can_be_filled {
+                true => Fill::NAMES[self.roll(3) as usize].1,
+                false => Fill::None,
+            },
+            is_cumulative: self.roll(3) == 0,
         }
     }
+}
+
+impl Dice {
+    /// What may be asked of any rule.
+    pub(crate) fn question_of_any(&mut self) -> Question {
+        let mut question = self.question();
+        if question.fill == Fill::Previous {
+            question.fill = Fill::Zero;
+        }
+        question
+    }
+}
+
+/// Which of the rules below can be asked: values are carried on of those whose operator is latest.
+pub(crate) fn selection(question: &Question) -> Selection {
+    let mut selection = Selection::default();
+    if question.fill == Fill::Previous {
+        selection.names = vec!["latest".to_owned(), "latest_filtered".to_owned()];
+    }
+    selection
 }
 
 /// Every operator, with a filter and without.

@@ -6,6 +6,7 @@
 
 mod append;
 mod dice;
+mod explain;
 mod fault;
 mod fold;
 mod generations;

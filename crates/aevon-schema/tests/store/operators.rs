@@ -1,11 +1,12 @@
 //! What single operators, filters and groups promise, on a real Postgres.
 
 use crate::support::{World, at, event};
+use aevon_core::calendar::Period;
 use aevon_core::event::NewEvent;
 use aevon_core::json::Path;
 use aevon_core::labels::Grouping;
 use aevon_core::state::{Granularity, Question, Range, TooLarge};
-use aevon_core::time::{Grain, MINUTE_US};
+use aevon_core::time::MINUTE_US;
 use aevon_schema::state::{RuleState, StateError};
 
 fn range(start: &str, end: &str) -> Question {
@@ -145,7 +146,7 @@ async fn a_seat_added_in_january_counts_in_february() {
     world.store(&events).await;
     let february = range("2026-02-01T00:00:00Z", "2026-02-05T00:00:00Z");
     let days = Question {
-        granularity: Granularity::Windows(Grain::Day),
+        granularity: Granularity::Windows(Period::Day),
         ..february.clone()
     };
     // Two days of 3, of 5 for 30 hours, then of 1.

@@ -1,9 +1,9 @@
 //! The answer: equal to the fold of the log, whatever is swept and whatever is not.
 
 use crate::support::{BUDGET, COUNT, MAX, MIN, SUM, World, at, event, events_of, open};
+use aevon_core::calendar::Period;
 use aevon_core::event::NewEvent;
 use aevon_core::state::{Granularity, Question, Range};
-use aevon_core::time::Grain;
 use aevon_schema::state::{Selection, StateQuery, read};
 use aevon_testkit::Proxy;
 use aevon_testkit::oracle::{everything, fold, shown};
@@ -125,7 +125,7 @@ async fn the_servers_time_zone_changes_nothing() {
     }
     elsewhere.store(&events).await;
     elsewhere.sweep(10).await;
-    let days = Granularity::Windows(Grain::Day);
+    let days = Granularity::Windows(Period::Day);
     let state = elsewhere.state("p", Range::default(), days).await;
     let rule = &state.states[0].rule;
     let question = Question {

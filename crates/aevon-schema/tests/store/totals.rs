@@ -37,7 +37,7 @@ impl History {
     async fn begin(seed: u64) -> Self {
         Self {
             world: World::new().await,
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             log: Vec::new(),
             now: at("2026-01-02T12:00:00Z"),
             answered: Vec::new(),
@@ -51,9 +51,16 @@ impl History {
         for _ in 0..=self.dice.roll(15) {
             self.next_id += 1;
             let id = format!("e{}", self.next_id);
-            let stored = self.log.iter().map(|s| (&s.tenant_id, &s.principal_id, &s.event.id));
+            let stored = self
+                .log
+                .iter()
+                .map(|s| (&s.tenant_id, &s.principal_id, &s.event.id));
             let known: Vec<(String, String, String)> = stored
-                .chain(group.iter().map(|e| (&e.tenant_id, &e.principal_id, &e.event_id)))
+                .chain(
+                    group
+                        .iter()
+                        .map(|e| (&e.tenant_id, &e.principal_id, &e.event_id)),
+                )
                 .map(|(t, p, id)| (t.clone(), p.clone(), id.clone()))
                 .collect();
             let is_void = self.dice.roll(4) == 0 && !known.is_empty();
@@ -118,7 +125,8 @@ impl History {
     async fn forget_totals(&mut self) {
         let which = self.dice.roll(4);
         let client = self.world.db.client().await;
-        let forget = format!("UPDATE sweep_checkpoints SET totals_seq = NULL WHERE rule_no % 4 = {which}");
+        let forget =
+            format!("UPDATE sweep_checkpoints SET totals_seq = NULL WHERE rule_no % 4 = {which}");
         client.batch_execute(&forget).await.unwrap();
     }
 
@@ -148,7 +156,10 @@ impl History {
     fn any_version(&mut self) -> Version {
         let mut version = Version::default();
         for partition in 0..self.world.partitions {
-            let its = self.log.iter().filter(|s| s.position.partition == partition);
+            let its = self
+                .log
+                .iter()
+                .filter(|s| s.position.partition == partition);
             let head = its.map(|s| s.position.seq).max().unwrap_or(0);
             let seq = match self.dice.roll(3) {
                 0 => head,
@@ -161,7 +172,8 @@ impl History {
 
     async fn ask(&mut self, moment: &str) {
         let tenant_id = self.dice.pick(&["acme", "other", "nobody"]);
-        let mut query = TenantQuery::newest(tenant_id, Selection::default(), self.dice.question());
+        let mut query =
+            TenantQuery::newest(tenant_id, Selection::default(), self.dice.question_of_any());
         query.as_of = match self.dice.roll(4) {
             0 => None,
             1 if !self.log.is_empty() => {
@@ -225,7 +237,9 @@ impl History {
     async fn verify(&self, moment: &str) {
         let connection = &mut self.world.connection().await;
         for partition in 0..self.world.partitions {
-            let tenants = verify::tenants(connection, partition, "", 10).await.unwrap();
+            let tenants = verify::tenants(connection, partition, "", 10)
+                .await
+                .unwrap();
             for tenant in tenants {
                 let all = Versions::default();
                 let checked = verify::check_totals(connection, partition, &tenant, &all);
@@ -271,10 +285,14 @@ async fn a_total_at_any_version_equals_the_oracle_and_stays_for_ever() {
         for _ in 0..4 {
             history.store().await;
         }
-        history.ask_again(&format!("seed {seed}, more stored")).await;
+        history
+            .ask_again(&format!("seed {seed}, more stored"))
+            .await;
         history.ask(&format!("seed {seed}, at last")).await;
         history.world.sweep(5).await;
-        history.ask_again(&format!("seed {seed}, swept again")).await;
+        history
+            .ask_again(&format!("seed {seed}, swept again"))
+            .await;
         history.verify(&format!("seed {seed}, at last")).await;
     }
 }
@@ -286,21 +304,40 @@ async fn a_swept_total_reads_no_event_and_a_row_a_window_however_many_principals
         .apply(&["name: sum\nsource_event: t\noperator: sum\nfield: n"])
         .await;
     let events: Vec<NewEvent> = (0..400)
-        .map(|n| event(&format!("p{n}"), &format!("e{n}"), at("2026-01-01T00:00:30Z"), "1"))
+        .map(|n| {
+            event(
+                &format!("p{n}"),
+                &format!("e{n}"),
+                at("2026-01-01T00:00:30Z"),
+                "1",
+            )
+        })
         .collect();
     world.store(&events).await;
     world.sweep(1_000).await;
-    let query = TenantQuery::newest("acme", Selection::default(), aevon_core::state::Question::default());
-    let read = async |query: &TenantQuery| {
-        total(&world.database, world.partitions, query, BUDGET).await
-    };
+    let query = TenantQuery::newest(
+        "acme",
+        Selection::default(),
+        aevon_core::state::Question::default(),
+    );
+    let read =
+        async |query: &TenantQuery| total(&world.database, world.partitions, query, BUDGET).await;
     let state = read(&query).await.unwrap();
-    let value = state.states[0].values[0].shown(state.states[0].rule.operator).value;
+    let value = state.states[0].values[0]
+        .shown(state.states[0].rule.operator)
+        .value;
     assert_eq!(value.as_deref(), Some("400"));
-    assert_eq!((state.buckets, state.raw_events), (16, 0), "a day's row a partition");
+    assert_eq!(
+        (state.buckets, state.raw_events),
+        (16, 0),
+        "a day's row a partition"
+    );
     let mut incomplete = query.clone();
     let mut version = Version::default();
-    version.raise(Position { partition: 0, seq: 1 });
+    version.raise(Position {
+        partition: 0,
+        seq: 1,
+    });
     incomplete.as_of = Some(AsOf::Version(version));
     let refused = read(&incomplete).await.unwrap_err();
     assert!(

@@ -42,6 +42,7 @@ async fn check(world: &World, versions: &Versions) -> Checked {
         all.buckets += checked.buckets;
         all.differences += checked.differences;
         all.first = all.first.or(checked.first);
+        all.ahead.extend(checked.ahead);
         if !page.is_empty() {
             all.swept.extend(checked.swept);
             all.unswept.extend(checked.unswept);
@@ -105,6 +106,10 @@ async fn a_row_that_is_changed_gone_or_invented_is_found_and_a_rule_without_a_li
     let client = world.db.client().await;
     for (column, change) in [
         ("value", "UPDATE pre_aggregates SET value = value + 1 WHERE operator = 2"),
+        ("value", "UPDATE pre_aggregates SET value = 'NaN' WHERE operator = 4"),
+        ("moment", "UPDATE pre_aggregates SET moment = '-Infinity' WHERE operator = 8 AND grain = 60"),
+        ("latest_at", "UPDATE pre_aggregates SET latest_at = now() WHERE operator = 2 AND grain = 60"),
+        ("latest_seq", "UPDATE pre_aggregates SET latest_seq = 7 WHERE operator = 1 AND grain = 60"),
         ("row", "DELETE FROM pre_aggregates WHERE operator = 1 AND grain = 1440"),
         (
             "row",
@@ -133,6 +138,28 @@ async fn a_row_that_is_changed_gone_or_invented_is_found_and_a_rule_without_a_li
         world.sweep(1_000).await;
         assert_eq!(check(&world, &Versions::default()).await.differences, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_that_are_not_those_of_their_hash_and_checkpoints_ahead_of_the_log_are_found() {
+    let world = World::new().await;
+    world.apply(&RULES[..1]).await;
+    world.store(&events(0, 60)).await;
+    world.sweep(1_000).await;
+    let client = world.db.client().await;
+    let change = "UPDATE series SET labels_hash = sha256('x') WHERE labels ->> '/m' = 'm1'";
+    assert!(client.execute(change, &[]).await.unwrap() > 0);
+    let checked = check(&world, &Versions::default()).await;
+    assert_eq!(checked.first.unwrap().column, "labels_hash");
+    assert!(checked.ahead.is_empty());
+    let change = "UPDATE sweep_checkpoints SET seq = seq + 7";
+    client.execute(change, &[]).await.unwrap();
+    let checked = check(&world, &Versions::default()).await;
+    let ahead = checked.ahead.first().expect("it is found");
+    assert_eq!(
+        (ahead.rule.as_str(), ahead.checkpoint.seq),
+        ("a_count:1", ahead.head + 7)
+    );
 }
 
 /// More minutes than are compared at once, of one principal, written as they would be by HTTP.

@@ -300,7 +300,7 @@ async fn neither_dear_events_nor_many_voids_of_one_day_stop_a_sweep() {
                 filter: data.l.exists(x, data.l.exists(y, y == -1)) || data.n > 0\n";
     world.apply(&[rule]).await;
     // Together they take longer than Postgres waits for a transaction that says nothing.
-    let list = vec!["7"; 400].join(",");
+    let list = vec!["7"; 250].join(",");
     let dear = |n: i64| {
         let at = at("2026-01-01T00:00:00Z").plus_micros(n % 6 * 60_000_000);
         let mut one = event("p", &format!("e{n}"), at, "1");

@@ -3,6 +3,7 @@
 use super::{Format, faults};
 use crate::table::{aligned, plain, titles};
 use crate::{identifier, instant, reach};
+use aevon_core::calendar::Zone;
 use aevon_core::json::Path;
 use aevon_core::labels::Grouping;
 use aevon_core::rule::Rule;
@@ -45,9 +46,12 @@ pub(crate) struct PreviewArgs {
     /// The first instant that does not count any more
     #[arg(long, value_parser = instant)]
     end: Option<Timestamp>,
-    /// One value, or windows: total, 1m, 1h, 1d
+    /// One value, or windows: total, 1m, 1h, 1d, 1w, 1mo
     #[arg(long, default_value = "total", value_parser = granularity)]
     granularity: Granularity,
+    /// Whose hours, days, weeks and months are meant, such as Europe/Berlin
+    #[arg(long, default_value = "UTC", value_parser = zone)]
+    timezone: Zone,
     /// Dimensions of the rule that divide the answer
     #[arg(long, value_name = "DIMENSION", value_delimiter = ',', value_parser = Path::parse)]
     group_by: Vec<Path>,
@@ -69,6 +73,10 @@ fn granularity(text: &str) -> Result<Granularity, String> {
         let known = names.map(|(name, _)| name).join(", ");
         format!("is not one of {known}")
     })
+}
+
+fn zone(name: &str) -> Result<Zone, String> {
+    Zone::named(name).ok_or_else(|| "is no zone of the tz database".to_owned())
 }
 
 fn kept(text: &str) -> Result<(Path, Option<String>), String> {
@@ -127,6 +135,8 @@ fn query(args: PreviewArgs) -> anyhow::Result<StateQuery> {
             range,
             granularity: args.granularity,
             grouping,
+            zone: args.timezone,
+            ..Question::default()
         },
         at: None,
         min_seq: 0,

@@ -17,7 +17,8 @@ pub(super) const EXAMPLES: &str = "Examples:\n  \
     aevon rules status\n  \
     aevon rules status tokens_used --over 10s --format json\n\n\
     Where anything lags, checkpoints are looked at twice, --over apart: what they gained on the log \
-    meanwhile gives the\nrate and the time that is left; unknown where nothing was gained.";
+    meanwhile gives the\nrate and the time that is left; unknown where nothing was gained. A rebuild that was \
+    broken off stays, and goes\non with `aevon rebuild`, until it is given up.";
 
 /// Most versions that a line lists.
 const MAX_LISTED: usize = 4;
@@ -197,7 +198,10 @@ fn row(line: &Line<'_>) -> Vec<String> {
     vec![
         line.version.name.clone(),
         line.version.version.to_string(),
-        line.version.status.as_str().to_owned(),
+        match line.version.is_rebuilding {
+            true => format!("{}, rebuilding", line.version.status.as_str()),
+            false => line.version.status.as_str().to_owned(),
+        },
         lag_events,
         lag,
         rate,
@@ -227,6 +231,7 @@ fn as_json(lines: &[Line<'_>], watched: Duration) -> Value {
             "name": line.version.name,
             "version": line.version.version,
             "status": line.version.status.as_str(),
+            "rebuilding": line.version.is_rebuilding,
             "lag_events": is_swept.then_some(line.lag_events),
             "lag_seconds": is_swept.then_some(line.lag_seconds),
             "events_per_second": line.rate,
@@ -257,6 +262,7 @@ mod tests {
             name: "r".to_owned(),
             version: 2,
             status,
+            is_rebuilding: false,
             partitions: (0..).zip(checkpoints).map(progress).collect(),
         }
     }

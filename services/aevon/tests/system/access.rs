@@ -140,6 +140,10 @@ async fn a_key_opens_its_tenant_and_its_scopes_and_nothing_else() {
         path,
         "/v1/state/nobody/nobody",
         "/v1/state/acme?principal_id=p",
+        "/v1/state/acme/p/explain?rule=total",
+        "/v1/state/acme/p/verify?rule=total",
+        "/v1/explain/acme?principal_id=p&rule=total",
+        "/v1/verify/acme?principal_id=p&rule=total",
     ] {
         assert_eq!(
             outcome(&system.get(&other, path).await),

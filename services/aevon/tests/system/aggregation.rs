@@ -257,6 +257,24 @@ async fn a_rebuild_mends_buckets_beside_a_running_aggregator_and_without_one() {
     drop(sweeping);
     let fine = rebuild("calls");
     assert!(text(&fine.stdout).contains("none differs"), "{fine:?}");
+    // One that was broken off is seen, and can be given up.
+    let begun = "UPDATE rules SET next_generation = last_generation + 1, \
+                 last_generation = last_generation + 1 WHERE name = 'calls'";
+    client.execute(begun, &[]).await.unwrap();
+    let status = finish(command("aevon", db.url()).args(["rules", "status", "calls"]));
+    assert!(
+        text(&status.stdout).contains("active, rebuilding"),
+        "{status:?}"
+    );
+    let give_up =
+        || finish(command("aevon", db.url()).args(["rebuild", "--rule", "calls", "--give-up"]));
+    let given_up = give_up();
+    assert!(given_up.status.success(), "{given_up:?}");
+    let again = give_up();
+    assert!(
+        text(&again.stderr).contains("no rebuild of a rule named calls was begun"),
+        "{again:?}"
+    );
     let left = "SELECT count(DISTINCT (rule_no, generation)) FROM sweep_checkpoints";
     for (query, expected) in [("SELECT count(*) FROM discards", 0), (left, 2)] {
         let count: i64 = client.query_one(query, &[]).await.unwrap().get(0);

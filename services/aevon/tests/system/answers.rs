@@ -25,7 +25,12 @@ pub(crate) async fn start() -> System {
 
 /// An aggregator that sweeps without a pause.
 pub(crate) async fn aggregate(db: &TestDatabase) -> Service {
-    let folder = rules(&[SUM]);
+    aggregate_rules(db, &[SUM]).await
+}
+
+/// The same for these rules.
+pub(crate) async fn aggregate_rules(db: &TestDatabase, texts: &[(&str, &str)]) -> Service {
+    let folder = rules(texts);
     let settings = [
         (
             "AEVON_AGGREGATION__CONFIG_DIR",
@@ -40,7 +45,8 @@ pub(crate) async fn aggregate(db: &TestDatabase) -> Service {
 pub(crate) async fn swept(projection: &Service) {
     eventually(DEADLINE, "everything is swept", async || {
         let rules = projection.get("/v1/rules").await.body;
-        rules["rules"][0]["lag_events"] == 0 && rules["rules"][0]["status"] == "active"
+        let mut rules = rules["rules"].as_array().unwrap().iter();
+        rules.all(|rule| rule["lag_events"] == 0 && rule["status"] == "active")
     })
     .await;
 }

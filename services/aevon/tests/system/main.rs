@@ -5,6 +5,9 @@
 mod access;
 mod aggregation;
 mod answers;
+mod calendars;
+mod explain;
+mod formats;
 mod ingest;
 mod log;
 mod many;
@@ -15,6 +18,7 @@ mod rejected;
 mod rule_files;
 mod rules;
 mod schemas;
+mod standby;
 mod support;
 mod telemetry;
 mod time_travel;

@@ -8,7 +8,10 @@ const TOTAL: &str = "/v1/state/acme?scope=tenant&rule=total";
 
 fn of_tenant(tenant: &str, principal: &str, id: &str, n: u64) -> String {
     let event = event(principal, id, &format!(r#"{{"n":{n}}}"#));
-    event.replace(r#""tenant_id":"acme""#, &format!(r#""tenant_id":"{tenant}""#))
+    event.replace(
+        r#""tenant_id":"acme""#,
+        &format!(r#""tenant_id":"{tenant}""#),
+    )
 }
 
 fn code(answer: &Answer) -> &str {
@@ -47,7 +50,12 @@ async fn pages(system: &System, query: &str) -> (Vec<String>, Vec<String>) {
         }
         let more = [
             of_tenant("acme", "p1", &format!("{query}-{page}"), 1_000_000),
-            of_tenant("acme", &format!("new-{page}"), &format!("{query}-{page}"), 7),
+            of_tenant(
+                "acme",
+                &format!("new-{page}"),
+                &format!("{query}-{page}"),
+                7,
+            ),
         ];
         assert_eq!(system.ingest.post(array(&more)).await.status, 202);
         match body["next"].as_str() {
@@ -82,7 +90,10 @@ async fn totals_and_lists_are_one_state_of_one_tenant() {
 
     let (listed, values) = pages(&system, "limit=4").await;
     assert_eq!(listed, (0..9).map(|n| format!("p{n}")).collect::<Vec<_>>());
-    assert_eq!(values, (0..9).map(|n| (1 << n).to_string()).collect::<Vec<_>>());
+    assert_eq!(
+        values,
+        (0..9).map(|n| (1 << n).to_string()).collect::<Vec<_>>()
+    );
     let (listed, values) = pages(&system, "limit=4&order_by=value").await;
     // What came in between the pages of the first list: three of p1, and one each of three others.
     assert_eq!(listed[..3], ["p1", "p8", "p7"]);
@@ -91,42 +102,84 @@ async fn totals_and_lists_are_one_state_of_one_tenant() {
     assert_eq!(values.last().map(String::as_str), Some("1"));
 
     let version = before.body["version"].as_str().unwrap();
-    let then = system.projection.get(&format!("{TOTAL}&version={version}")).await;
+    let then = system
+        .projection
+        .get(&format!("{TOTAL}&version={version}"))
+        .await;
     assert_eq!(then.body["states"], before.body["states"]);
     let named = "/v1/state/acme?rule=total&principal_id=p3&principal_id=nobody";
     let named = system.projection.get(named).await;
     assert_eq!(names(&named.body), ["nobody", "p3"]);
     assert_eq!(named.body["next"], Value::Null);
     let of_p3 = named.body["version"].as_str().unwrap();
-    let one = system.projection.get("/v1/state/acme?principal_id=p3&rule=total").await;
+    let one = system
+        .projection
+        .get("/v1/state/acme?principal_id=p3&rule=total")
+        .await;
     assert_eq!(one.body["values"][0]["value"], "8");
-    let nobody = system.projection.get("/v1/state/nobody?scope=tenant&rule=total").await;
+    let nobody = system
+        .projection
+        .get("/v1/state/nobody?scope=tenant&rule=total")
+        .await;
     assert_eq!(nobody.body["values"][0]["value"], "0");
-    let empty = system.projection.get("/v1/state/nobody?rule=total&order_by=value").await;
-    assert_eq!((&empty.body["items"], &empty.body["next"]), (&json!([]), &Value::Null));
+    let empty = system
+        .projection
+        .get("/v1/state/nobody?rule=total&order_by=value")
+        .await;
+    assert_eq!(
+        (&empty.body["items"], &empty.body["next"]),
+        (&json!([]), &Value::Null)
+    );
 
     for (query, says) in [
-        (format!("scope=tenant&version={of_p3}"), "incomplete-version"),
+        (
+            format!("scope=tenant&version={of_p3}"),
+            "incomplete-version",
+        ),
         ("scope=tenant&version=0:1".to_owned(), "incomplete-version"),
         ("scope=all".to_owned(), "invalid-parameter"),
-        ("scope=tenant&principal_id=p1".to_owned(), "invalid-parameter"),
+        (
+            "scope=tenant&principal_id=p1".to_owned(),
+            "invalid-parameter",
+        ),
         ("scope=tenant&limit=3".to_owned(), "invalid-parameter"),
         ("order_by=name".to_owned(), "invalid-parameter"),
-        ("order_by=value&granularity=1h&rule=total".to_owned(), "invalid-parameter"),
+        (
+            "order_by=value&granularity=1h&rule=total".to_owned(),
+            "invalid-parameter",
+        ),
         ("order_by=value".to_owned(), "invalid-parameter"),
-        ("order_by=value&rule=total&rule=total:1".to_owned(), "invalid-parameter"),
-        ("principal_id=p1&principal_id=p2&limit=3".to_owned(), "invalid-parameter"),
+        (
+            "order_by=value&rule=total&rule=total:1".to_owned(),
+            "invalid-parameter",
+        ),
+        (
+            "principal_id=p1&principal_id=p2&limit=3".to_owned(),
+            "invalid-parameter",
+        ),
         ("limit=1001".to_owned(), "invalid-parameter"),
         ("cursor=x".to_owned(), "invalid-parameter"),
         ("order_by=value&rule=nothing".to_owned(), "unknown-rule"),
-        ("scope=tenant&rule=total&group_by=x".to_owned(), "invalid-parameter"),
+        (
+            "scope=tenant&rule=total&group_by=x".to_owned(),
+            "invalid-parameter",
+        ),
     ] {
-        let refused = system.projection.get(&format!("/v1/state/acme?{query}")).await;
+        let refused = system
+            .projection
+            .get(&format!("/v1/state/acme?{query}"))
+            .await;
         assert_eq!(code(&refused), says, "{query}: {refused:?}");
     }
     let above = version.replace(':', ":9");
-    let unknown = system.projection.get(&format!("{TOTAL}&version={above}")).await;
+    let unknown = system
+        .projection
+        .get(&format!("{TOTAL}&version={above}"))
+        .await;
     assert_eq!(code(&unknown), "unknown-version");
-    let unseen = system.projection.get(&format!("{TOTAL}&min_version={above}")).await;
+    let unseen = system
+        .projection
+        .get(&format!("{TOTAL}&min_version={above}"))
+        .await;
     assert_eq!(code(&unseen), "version-not-visible");
 }

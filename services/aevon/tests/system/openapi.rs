@@ -94,7 +94,9 @@ impl<'a> Operation<'a> {
         for pairs in &mut chosen {
             let is_of_dimension =
                 |pair: &String| pair.starts_with("group_by=") || pair.starts_with("filter[");
-            if pairs.iter().any(is_of_dimension) && !pairs.iter().any(|p| p.starts_with("rule=")) {
+            let mut all = required.iter().chain(pairs.iter());
+            let names_rule = all.any(|pair| pair.starts_with("rule="));
+            if pairs.iter().any(is_of_dimension) && !names_rule {
                 pairs.push("rule=tokens_used".to_owned());
             }
         }

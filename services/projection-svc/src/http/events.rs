@@ -1,25 +1,31 @@
 //! `GET /v1/events/{tenant}/{principal}` and `…/{id}`: a principal's events, and one of them.
 
+use super::format::{Format, csv, ndjson};
 use super::request::{Parameters, identifier, invalid, path_identifier, range};
 use super::{authorized_tenant, not_ready};
 use crate::Projection;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use aevon_core::identity::partition_of;
 use aevon_core::position::{Position, Version};
 use aevon_core::time::Timestamp;
 use aevon_schema::log::{self, Listing, Logged, Order};
-use aevon_service::openapi::{ByStatus, problems_of_route};
+use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::request::{Page, cursor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::iter::once;
+use std::slice;
 use utoipa::{IntoResponses, ToSchema};
 
 /// Events of a page, unless the caller says.
 pub(super) const PAGE: usize = 100;
 /// Most events of a page.
 pub(super) const MAX_PAGE: usize = 1_000;
+/// Where the next page of rows is named, which have no place for it.
+const NEXT_HEADER: &str = "aevon-next";
 /// Most types that a page may be narrowed to.
 const MAX_TYPES: usize = 50;
 
@@ -78,6 +84,42 @@ impl<'a> Item<'a> {
             metadata: document(&event.metadata)?,
             voided_by: event.voided_by,
         })
+    }
+
+    /// What [`Item::cells`] are.
+    const TITLES: [&'static str; 12] = [
+        "position",
+        "ingested_at",
+        "tenant_id",
+        "principal_id",
+        "id",
+        "source",
+        "type",
+        "occurred_at",
+        "schema_version",
+        "data",
+        "metadata",
+        "voided_by",
+    ];
+
+    fn cells(&self) -> [Cow<'_, str>; 12] {
+        [
+            self.position.to_string().into(),
+            self.ingested_at.to_string().into(),
+            self.tenant_id.into(),
+            self.principal_id.into(),
+            self.id.into(),
+            self.source.unwrap_or_default().into(),
+            self.r#type.into(),
+            self.occurred_at.to_string().into(),
+            self.schema_version.to_string().into(),
+            self.data.get().into(),
+            self.metadata.get().into(),
+            self.voided_by
+                .map(|by| by.to_string())
+                .unwrap_or_default()
+                .into(),
+        ]
     }
 
     pub(super) fn all(tenant_id: &'a str, events: &'a [Logged]) -> Result<Vec<Self>, Problem> {
@@ -175,7 +217,8 @@ pub(crate) async fn list(
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let principal_id = path_identifier(&request, "principal_id", 3)?;
     let parameters = Parameters::of(&request)?;
-    listing(&projection, &tenant_id, principal_id, parameters).await
+    let format = Format::of(&request);
+    listing(&projection, format, &tenant_id, principal_id, parameters).await
 }
 
 /// Read one event
@@ -213,11 +256,20 @@ pub(crate) async fn get(
     let principal_id = path_identifier(&request, "principal_id", 3)?;
     let id = path_identifier(&request, "id", 4)?;
     let parameters = Parameters::of(&request)?;
-    one(&projection, &tenant_id, &principal_id, &id, parameters).await
+    let format = Format::of(&request);
+    one(
+        &projection,
+        format,
+        (&tenant_id, &principal_id),
+        &id,
+        parameters,
+    )
+    .await
 }
 
 pub(super) async fn listing(
     projection: &Projection,
+    format: Format,
     tenant_id: &str,
     principal_id: String,
     mut parameters: Parameters,
@@ -275,11 +327,20 @@ pub(super) async fn listing(
         partition,
         seq: version,
     };
-    Ok(HttpResponse::Ok().json(Listed {
+    let listed = Listed {
         items: Item::all(tenant_id, &found.events)?,
         next,
         version: version.into(),
-    }))
+    };
+    let mut response = format.ok();
+    response.insert_header((VERSION_HEADER, listed.version.to_string()));
+    send(
+        format,
+        response,
+        &listed,
+        &listed.items,
+        listed.next.clone(),
+    )
 }
 
 async fn head(projection: &Projection, partition: i32) -> Result<i64, Problem> {
@@ -291,8 +352,8 @@ async fn head(projection: &Projection, partition: i32) -> Result<i64, Problem> {
 
 pub(super) async fn one(
     projection: &Projection,
-    tenant_id: &str,
-    principal_id: &str,
+    format: Format,
+    (tenant_id, principal_id): (&str, &str),
     id: &str,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
@@ -317,7 +378,29 @@ pub(super) async fn one(
         let detail = format!("{principal_id} has no event {id}{of_source}");
         Problem::new(Code::UnknownEvent, detail)
     })?;
-    Ok(HttpResponse::Ok().json(Item::new(tenant_id, &event)?))
+    let item = Item::new(tenant_id, &event)?;
+    send(format, format.ok(), &item, slice::from_ref(&item), None)
+}
+
+/// Sends events: what JSON has beside them, the next page, stands in a header of rows.
+pub(super) fn send(
+    format: Format,
+    mut response: HttpResponseBuilder,
+    whole: &impl Serialize,
+    items: &[Item<'_>],
+    next: Option<String>,
+) -> Result<HttpResponse, Problem> {
+    if let (Some(next), Format::Csv | Format::Ndjson) = (next, format) {
+        response.insert_header((NEXT_HEADER, next));
+    }
+    Ok(match format {
+        Format::Json => response.json(whole),
+        Format::Ndjson => response.body(ndjson(items)?),
+        Format::Csv => {
+            let titles = Item::TITLES.map(Cow::from);
+            response.body(csv(once(titles).chain(items.iter().map(Item::cells)))?)
+        }
+    })
 }
 
 pub(super) fn types(parameters: &mut Parameters) -> Result<Vec<String>, Problem> {

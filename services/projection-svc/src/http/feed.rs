@@ -1,6 +1,7 @@
 //! `GET /v1/events/{tenant}`: a tenant's feed, which other projections are built on.
 
 use super::events::{self, Item, Listed, MAX_PAGE, PAGE, Problems};
+use super::format::Format;
 use super::request::{Parameters, identifier, invalid, wait};
 use super::{authorized_tenant, not_ready};
 use crate::Projection;
@@ -116,21 +117,24 @@ pub(crate) async fn follow(
 ) -> Result<HttpResponse, Problem> {
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let mut parameters = Parameters::of(&request)?;
+    let format = Format::of(&request);
     let Some(principal_id) = parameters.one("principal_id")? else {
-        return feed(&projection, &tenant_id, parameters).await;
+        return feed(&projection, format, &tenant_id, parameters).await;
     };
     let principal_id = identifier("principal_id", principal_id)?;
     match parameters.one("id")? {
-        None => events::listing(&projection, &tenant_id, principal_id, parameters).await,
+        None => events::listing(&projection, format, &tenant_id, principal_id, parameters).await,
         Some(id) => {
             let id = identifier("id", id)?;
-            events::one(&projection, &tenant_id, &principal_id, &id, parameters).await
+            let whose = (tenant_id.as_str(), principal_id.as_str());
+            events::one(&projection, format, whose, &id, parameters).await
         }
     }
 }
 
 async fn feed(
     projection: &Projection,
+    format: Format,
     tenant_id: &str,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
@@ -187,7 +191,9 @@ async fn feed(
         });
     }
     let items = Item::all(tenant_id, &events)?;
-    Ok(HttpResponse::Ok().json(Feed { items, next }))
+    let feed = Feed { items, next };
+    let next = Some(feed.next.to_string());
+    events::send(format, format.ok(), &feed, &feed.items, next)
 }
 
 /// A token that an answer gave.

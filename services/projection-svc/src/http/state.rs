@@ -2,10 +2,14 @@
 //! `GET /v1/state/{tenant}`, for one, for several, or for all of a tenant's.
 
 mod asked;
+pub(crate) mod explain;
+mod lines;
 mod many;
 mod moment;
 mod shown;
+pub(crate) mod verify;
 
+use super::format::{Format, Known, tagged};
 use super::request::{Parameters, identifier, invalid, path_identifier};
 use super::{authorized_tenant, not_ready, store_problem};
 use crate::Projection;
@@ -15,18 +19,29 @@ use aevon_core::identity::partition_of;
 use aevon_core::position::Version;
 use aevon_core::state::TooLarge;
 use aevon_schema::state::{self, State, StateError, StateQuery};
-use aevon_service::openapi::{ByStatus, problems_of_route};
+use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
-pub(crate) use asked::QuestionParameters;
-use moment::Moment;
+pub(crate) use asked::{QuestionParameters, SelectionParameters};
 pub(crate) use many::OfTenant;
+use moment::Moment;
 pub(crate) use moment::MomentParameters;
 use serde::Serialize;
 pub(crate) use shown::{Answer, Estimate, RuleAnswer, WindowValue, plain};
+use std::iter::once;
 use tracing::Instrument;
 use tracing::field::Empty;
 use utoipa::IntoResponses;
+
+/// Longest version that stands in a header, too.
+const MAX_HEADER: usize = 2_048;
+/// An answer as CSV.
+const CSV: &str = "principal_id,rule,rule_version,operator,unit,window_start,window_end,group.model,\
+value,event_count,skipped_count,relative_error\r\nuser_123,tokens_used,3,sum,tokens,\
+2026-02-11T10:00:00Z,2026-02-11T11:00:00Z,m1,123.5,7,0,\r\n";
+/// An answer as NDJSON.
+const NDJSON: &str = r#"{"principal_id":"user_123","rule":"tokens_used","rule_version":3,"operator":"sum","unit":"tokens","window_start":"2026-02-11T10:00:00Z","window_end":"2026-02-11T11:00:00Z","group":{"model":"m1"},"value":"123.5","event_count":7,"skipped_count":0}
+"#;
 
 struct Problems;
 
@@ -35,6 +50,7 @@ impl IntoResponses for Problems {
         problems_of_route(&[
             Code::InvalidParameter,
             Code::RangeReversed,
+            Code::RangeRequired,
             Code::TooManyWindows,
             Code::TooManyGroups,
             Code::IncompleteVersion,
@@ -64,12 +80,15 @@ impl IntoResponses for Problems {
          example = "acme"),
         ("principal" = String, Path, description = "The principal.", min_length = 1,
          max_length = 512, example = "user_123"),
+        SelectionParameters,
         QuestionParameters,
         MomentParameters,
     ),
     responses(
-        (status = 200, description = "The state", body = Answer,
-         headers(("aevon-version" = String)), example = json!({
+        (status = 200, description = "The state; rows of its values, as `accept` asks",
+         headers(("aevon-version" = String), ("etag" = String)),
+         content(
+            (Answer = "application/json", example = json!({
             "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
             "granularity": "total", "timezone": "UTC", "version": "7:90210",
             "as_of": "2026-02-11T10:30:01.000017Z",
@@ -84,6 +103,11 @@ impl IntoResponses for Problems {
             "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
                      "lag_events": 12}
         })),
+            (String = "text/csv", example = json!(CSV)),
+            (String = "application/x-ndjson", example = json!(NDJSON)),
+         )),
+        (status = 304, description = "What the caller has, by `if-none-match`, is this very answer",
+         headers(("aevon-version" = String), ("etag" = String))),
         Problems
     )
 )]
@@ -93,13 +117,8 @@ pub(crate) async fn get(
 ) -> Result<HttpResponse, Problem> {
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let principal_id = path_identifier(&request, "principal_id", 3)?;
-    answer(
-        &projection,
-        tenant_id,
-        principal_id,
-        Parameters::of(&request)?,
-    )
-    .await
+    let parameters = Parameters::of(&request)?;
+    answer(&projection, &request, tenant_id, principal_id, parameters).await
 }
 
 /// Read the state of a tenant
@@ -117,12 +136,15 @@ pub(crate) async fn get(
         ("tenant" = String, Path, description = "The tenant.", min_length = 1, max_length = 512,
          example = "acme"),
         many::ManyParameters,
+        SelectionParameters,
         QuestionParameters,
         MomentParameters,
     ),
     responses(
-        (status = 200, description = "The state, the total, or a page of a list", body = OfTenant,
-         headers(("aevon-version" = String)), example = json!({
+        (status = 200, description = "The state, the total, or a page of a list; rows of its values, \
+         as `accept` asks", headers(("aevon-version" = String), ("etag" = String)),
+         content(
+            (OfTenant = "application/json", example = json!({
             "tenant_id": "acme", "start": null, "end": null, "granularity": "total",
             "timezone": "UTC", "version": "3:17,7:90210", "as_of": "2026-02-11T10:30:01.000017Z",
             "items": [
@@ -136,6 +158,11 @@ pub(crate) async fn get(
             "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
                      "lag_events": 12}
         })),
+            (String = "text/csv", example = json!(CSV)),
+            (String = "application/x-ndjson", example = json!(NDJSON)),
+         )),
+        (status = 304, description = "What the caller has, by `if-none-match`, is this very answer",
+         headers(("aevon-version" = String), ("etag" = String))),
         Problems
     )
 )]
@@ -149,35 +176,55 @@ pub(crate) async fn get_by_parameter(
     match parameters.one("scope")?.as_deref() {
         None if names.len() == 1 => {
             let principal_id = identifier("principal_id", names.remove(0))?;
-            answer(&projection, tenant_id, principal_id, parameters).await
+            answer(&projection, &request, tenant_id, principal_id, parameters).await
         }
-        None => many::list(&projection, tenant_id, names, parameters).await,
+        None => many::list(&projection, &request, tenant_id, names, parameters).await,
         Some("tenant") if names.is_empty() => {
-            many::total(&projection, tenant_id, parameters).await
+            many::total(&projection, &request, tenant_id, parameters).await
         }
         Some("tenant") => Err(invalid("scope", "excludes principal_id")),
         Some(other) => Err(invalid("scope", format!("{other:?} is not tenant"))),
     }
 }
 
-async fn answer(
+/// Takes the principal of a route that has it among its parameters.
+fn principal(parameters: &mut Parameters) -> Result<String, Problem> {
+    let principal_id = parameters.one("principal_id")?;
+    let principal_id = principal_id.ok_or_else(|| invalid("principal_id", "is required here"))?;
+    identifier("principal_id", principal_id)
+}
+
+/// Takes what every view of a principal's state is asked; with the number of partitions.
+fn query(
     projection: &Projection,
     tenant_id: String,
     principal_id: String,
-    mut parameters: Parameters,
-) -> Result<HttpResponse, Problem> {
+    parameters: &mut Parameters,
+) -> Result<(StateQuery, i32), Problem> {
     let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
     let partition = partition_of(&tenant_id, &principal_id, partitions);
-    let moment = Moment::take(&mut parameters, partition, projection.latest())?;
+    let moment = Moment::take(parameters, partition, projection.latest())?;
     let query = StateQuery {
         at: moment.at,
         min_seq: moment.min_seq,
         wait: moment.wait,
         tenant_id,
         principal_id,
-        selection: asked::selection(&mut parameters)?,
-        question: asked::question(&mut parameters)?,
+        selection: asked::selection(parameters)?,
+        question: asked::question(parameters)?,
     };
+    Ok((query, partitions))
+}
+
+async fn answer(
+    projection: &Projection,
+    request: &HttpRequest,
+    tenant_id: String,
+    principal_id: String,
+    mut parameters: Parameters,
+) -> Result<HttpResponse, Problem> {
+    let sending = Sending::of(request);
+    let (query, partitions) = query(projection, tenant_id, principal_id, &mut parameters)?;
     parameters.finish()?;
     let span = tracing::debug_span!(target: telemetry::WORK, "read", buckets = Empty, raw = Empty);
     let read = state::read(&projection.database, partitions, &query, projection.budget);
@@ -186,11 +233,60 @@ async fn answer(
     let state = read.map_err(|error| problem(&error))?;
     span.record("buckets", state.buckets);
     span.record("raw", state.raw_events);
-    let version = Version::from(state.position);
-    let header = ("aevon-version", version.to_string());
-    Ok(HttpResponse::Ok()
-        .insert_header(header)
-        .json(Answer::new(&query, version, &state)))
+    let answer = Answer::new(&query, Version::from(state.position), &state);
+    let mut determinants = rules_of(&answer.states);
+    determinants.extend([
+        query.tenant_id.clone(),
+        query.principal_id.clone(),
+        format!("{:?}", query.question),
+    ]);
+    let states = once((Some(query.principal_id.as_str()), answer.states.as_slice()));
+    sending.send((&answer.version, determinants), &answer, states)
+}
+
+/// How an answer is sent to a caller.
+struct Sending {
+    format: Format,
+    known: Known,
+}
+
+impl Sending {
+    fn of(request: &HttpRequest) -> Self {
+        Self {
+            format: Format::of(request),
+            known: Known::of(request),
+        }
+    }
+
+    /// Sends an answer that is a function of its version and of these, but for `meta`; not again where
+    /// the caller has it.
+    fn send<'a>(
+        &self,
+        (version, determinants): (&Version, Vec<String>),
+        whole: &impl Serialize,
+        states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
+    ) -> Result<HttpResponse, Problem> {
+        let version = version.to_string();
+        let determinants = once(version.clone()).chain(determinants);
+        let tag = self.format.tag(&determinants.collect::<Vec<_>>());
+        let not_modified = self.known.not_modified(&tag);
+        let is_known = not_modified.is_some();
+        let mut response = not_modified.unwrap_or_else(|| tagged(self.format.ok(), tag));
+        if version.len() <= MAX_HEADER {
+            response.insert_header((VERSION_HEADER, version));
+        }
+        Ok(match self.format {
+            _ if is_known => response.finish(),
+            Format::Json => response.json(whole),
+            Format::Csv => response.body(lines::as_csv(states)?),
+            Format::Ndjson => response.body(lines::as_ndjson(states)?),
+        })
+    }
+}
+
+fn rules_of<'a>(states: impl IntoIterator<Item = &'a RuleAnswer<'a>>) -> Vec<String> {
+    let named = |state: &RuleAnswer<'_>| format!("{}:{}", state.rule, state.rule_version);
+    states.into_iter().map(named).collect()
 }
 
 /// An answer as it is sent.
@@ -209,7 +305,10 @@ fn problem(error: &StateError) -> Problem {
             let detail = format!("{detail}; ask again, or wait longer for it with `wait`");
             Problem::new(Code::VersionNotVisible, detail)
         }
-        StateError::UnknownDimension { .. } => Problem::new(Code::InvalidParameter, detail),
+        StateError::UnknownDimension { .. } | StateError::NotLatest(_) => {
+            Problem::new(Code::InvalidParameter, detail)
+        }
+        StateError::FromAbove { .. } => invalid("from_version", detail),
         StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
         StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
         StateError::BudgetExceeded(_) | StateError::TooManyUnswept(_) => {

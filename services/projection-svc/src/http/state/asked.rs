@@ -1,11 +1,12 @@
 //! What is asked of which rules: the parameters that every view of state shares.
 
 use crate::http::request::{Parameters, invalid, range};
+use aevon_core::calendar::Zone;
 use aevon_core::json::Path;
 use aevon_core::labels::Grouping;
-use aevon_core::state::{Granularity, Question};
+use aevon_core::state::{Fill, Granularity, Question, Range};
 use aevon_schema::state::Selection;
-use aevon_service::problem::Problem;
+use aevon_service::problem::{Code, Problem};
 use std::collections::HashMap;
 use utoipa::IntoParams;
 
@@ -13,19 +14,48 @@ use utoipa::IntoParams;
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what is read")]
-pub(crate) struct QuestionParameters {
+pub(crate) struct SelectionParameters {
     /// A rule's name, or `name:version` to pin a version; repeatable. None: every rule that answers.
     #[param(explode, example = json!(["tokens_used"]))]
     rule: Option<Vec<String>>,
+}
+
+/// The same where it is one rule that is asked.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read")]
+pub(crate) struct OneRuleParameters {
+    /// A rule's name, or `name:version` to pin a version.
+    #[param(example = "tokens_used")]
+    rule: String,
+}
+
+/// What is asked of each rule.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read")]
+pub(crate) struct QuestionParameters {
     /// Valid time, inclusive, any microsecond. None: unbounded.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-02-11T10:29:30Z")]
     start: Option<String>,
     /// Valid time, exclusive. None: unbounded.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-02-12T00:00:00Z")]
     end: Option<String>,
-    /// One value, or windows, in UTC, cut by the range.
-    #[param(pattern = "^(total|1m|1h|1d)$", example = "1h")]
+    /// One value, or windows, cut by the range: minutes, hours, days, ISO weeks, months. None: one
+    /// value.
+    #[param(pattern = "^(total|1m|1h|1d|1w|1mo)$", example = "1h")]
     granularity: Option<String>,
+    /// The IANA name of the zone whose hours, days, weeks and months are meant. None: UTC.
+    #[param(example = "Europe/Berlin")]
+    timezone: Option<String>,
+    /// What stands in windows where nothing happened: such windows are left out (`none`), have the
+    /// value over nothing (`zero`), or the value that stood before (`previous`; rules whose operator
+    /// is latest). Needs windows, `start` and `end`. None: `none`.
+    #[param(pattern = "^(none|zero|previous)$", example = "none")]
+    fill: Option<String>,
+    /// Whether a window's value is that of everything from `start` to its end. None: `false`.
+    #[param(example = true)]
+    cumulative: Option<bool>,
     /// Dimensions of the rules asked for; repeatable, or separated by commas.
     #[param(explode, example = json!(["model"]))]
     group_by: Option<Vec<String>>,
@@ -40,11 +70,50 @@ pub(crate) struct QuestionParameters {
 /// # Errors
 /// 400.
 pub(crate) fn question(parameters: &mut Parameters) -> Result<Question, Problem> {
+    let range = range(parameters)?;
+    let granularity = named(parameters, "granularity", &Granularity::NAMES)?;
     Ok(Question {
-        range: range(parameters)?,
-        granularity: granularity(parameters.one("granularity")?)?,
+        range,
+        granularity,
         grouping: grouping(parameters)?,
+        zone: zone(parameters.one("timezone")?)?,
+        fill: fill(parameters, granularity, range)?,
+        is_cumulative: named(
+            parameters,
+            "cumulative",
+            &[("false", false), ("true", true)],
+        )?,
     })
+}
+
+fn zone(name: Option<String>) -> Result<Zone, Problem> {
+    let Some(name) = name else {
+        return Ok(Zone::default());
+    };
+    let unknown = || format!("{name:?} is no zone of the tz database, such as Europe/Berlin");
+    Zone::named(&name).ok_or_else(|| invalid("timezone", unknown()))
+}
+
+fn fill(
+    parameters: &mut Parameters,
+    granularity: Granularity,
+    range: Range,
+) -> Result<Fill, Problem> {
+    let fill = named(parameters, "fill", &Fill::NAMES)?;
+    if fill == Fill::None {
+        return Ok(fill);
+    }
+    if granularity == Granularity::Total {
+        let reason = "granularity=total has no windows to fill; ask for 1m, 1h, 1d, 1w or 1mo";
+        return Err(invalid("fill", reason));
+    }
+    match (range.start, range.end) {
+        (Some(_), Some(_)) => Ok(fill),
+        _ => Err(Problem::new(
+            Code::RangeRequired,
+            "fill gives every window of the range: it needs start and end",
+        )),
+    }
 }
 
 /// `name`, or `name:version`; none is every rule that answers.
@@ -73,15 +142,42 @@ pub(crate) fn selection(parameters: &mut Parameters) -> Result<Selection, Proble
     }
 }
 
-fn granularity(value: Option<String>) -> Result<Granularity, Problem> {
-    let Some(value) = value else {
-        return Ok(Granularity::default());
+/// The one rule that is asked, by the version that answered a page before.
+pub(super) fn pin(selection: &mut Selection, version: i32) {
+    let pinned = |name| (name, version);
+    selection
+        .pinned
+        .extend(selection.names.drain(..).map(pinned));
+}
+
+/// That exactly one rule is asked.
+///
+/// # Errors
+/// 400.
+pub(super) fn check_one_rule(selection: &Selection) -> Result<(), Problem> {
+    match selection.names.len() + selection.pinned.len() {
+        1 => Ok(()),
+        _ => Err(invalid(
+            "rule",
+            "is given exactly once here, as name or name:version",
+        )),
+    }
+}
+
+/// Takes a parameter whose values have names; none is the default.
+fn named<T: Copy + Default>(
+    parameters: &mut Parameters,
+    parameter: &str,
+    names: &[(&str, T)],
+) -> Result<T, Problem> {
+    let Some(value) = parameters.one(parameter)? else {
+        return Ok(T::default());
     };
-    let names = Granularity::NAMES;
     let found = names.iter().find(|(name, _)| *name == value);
-    found.map(|(_, granularity)| *granularity).ok_or_else(|| {
-        let known = names.map(|(name, _)| name).join(", ");
-        invalid("granularity", format!("{value:?} is not one of {known}"))
+    found.map(|(_, named)| *named).ok_or_else(|| {
+        let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let known = known.join(", ");
+        invalid(parameter, format!("{value:?} is not one of {known}"))
     })
 }
 

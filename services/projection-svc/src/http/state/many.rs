@@ -2,13 +2,14 @@
 
 use super::asked::{question, selection};
 use super::moment::OverAll;
-use super::problem;
 use super::shown::{Answer, Meta, RuleAnswer};
+use super::{Sending, problem, rules_of};
 use crate::Projection;
 use crate::http::not_ready;
 use crate::http::request::{Parameters, identifier, invalid};
-use actix_web::HttpResponse;
+use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::amount::Amount;
+use aevon_core::calendar::tzdb;
 use aevon_core::position::Version;
 use aevon_core::state::{Granularity, Rank};
 use aevon_core::time::Timestamp;
@@ -17,6 +18,7 @@ use aevon_service::problem::Problem;
 use aevon_service::request::{Page, cursor};
 use aevon_service::telemetry;
 use serde::{Deserialize, Serialize};
+use std::iter::once;
 use tracing::Instrument;
 use tracing::field::Empty;
 use utoipa::{IntoParams, ToSchema};
@@ -29,8 +31,6 @@ const MAX_PAGE: usize = 1_000;
 const MAX_NAMED: usize = 100;
 /// Most digits of a value in a cursor: more than any sum of bounded numbers has.
 const MAX_VALUE: usize = 300;
-/// Longest version that stands in a header, too.
-const MAX_HEADER: usize = 2_048;
 
 /// The parameters, for the OpenAPI document.
 #[derive(IntoParams)]
@@ -60,6 +60,7 @@ pub(crate) struct ManyParameters {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = StateOfTenant)]
+#[expect(dead_code, reason = "describes what is answered")]
 pub(crate) enum OfTenant<'a> {
     One(Answer<'a>),
     List(List<'a>),
@@ -76,6 +77,10 @@ pub(crate) struct List<'a> {
     end: Option<Timestamp>,
     granularity: &'static str,
     timezone: &'static str,
+    /// The release of the tz database, where that is not UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^[0-9]{4}[a-z]+$")]
+    tzdb: Option<&'static str>,
     /// Where every page stands, in all partitions that the list is about.
     #[schema(value_type = String)]
     version: &'a Version,
@@ -111,30 +116,40 @@ struct Ended {
 /// The total of a tenant.
 pub(super) async fn total(
     projection: &Projection,
+    request: &HttpRequest,
     tenant_id: String,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
+    let sending = Sending::of(request);
     let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
     let query = query(projection, tenant_id, &mut parameters)?;
     parameters.finish()?;
     let span = tracing::debug_span!(target: telemetry::WORK, "total", buckets = Empty, raw = Empty);
     let read = state::total(&projection.database, partitions, &query, projection.budget);
     let read = read.instrument(span.clone()).await;
-    let cost = read.as_ref().map(|s| (s.states.len(), s.buckets, s.raw_events));
+    let cost = read
+        .as_ref()
+        .map(|s| (s.states.len(), s.buckets, s.raw_events));
     projection.metrics.read_of_tenant(cost);
     let state = read.map_err(|error| problem(&error))?;
     span.record("buckets", state.buckets);
     span.record("raw", state.raw_events);
-    Ok(respond(&state.version).json(OfTenant::One(Answer::total(&query, &state))))
+    let answer = Answer::total(&query, &state);
+    let mut determinants = rules_of(&answer.states);
+    determinants.extend(determinants_of(&query));
+    let states = once((None, answer.states.as_slice()));
+    sending.send((&state.version, determinants), &answer, states)
 }
 
 /// A list: of those who are named, or of all.
 pub(super) async fn list(
     projection: &Projection,
+    request: &HttpRequest,
     tenant_id: String,
     names: Vec<String>,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
+    let sending = Sending::of(request);
     let partitions = *projection.partitions.get().ok_or_else(not_ready)?;
     let is_by_value = match parameters.one("order_by")?.as_deref() {
         Some(_) if !names.is_empty() => return Err(invalid("order_by", "excludes principal_id")),
@@ -158,23 +173,41 @@ pub(super) async fn list(
     };
     parameters.finish()?;
     let span = tracing::debug_span!(target: telemetry::WORK, "list", buckets = Empty, raw = Empty);
-    let read = state::list(&projection.database, partitions, &query, &which, projection.budget);
+    let read = state::list(
+        &projection.database,
+        partitions,
+        &query,
+        &which,
+        projection.budget,
+    );
     let read = read.instrument(span.clone()).await;
-    let cost = read.as_ref().map(|l| (l.rules.len(), l.buckets, l.raw_events));
+    let cost = read
+        .as_ref()
+        .map(|l| (l.rules.len(), l.buckets, l.raw_events));
     projection.metrics.read_of_tenant(cost);
     let list = read.map_err(|error| problem(&error))?;
     span.record("buckets", list.buckets);
     span.record("raw", list.raw_events);
-    Ok(respond(&list.version).json(OfTenant::List(List::new(&query, &list))))
+    let shown = List::new(&query, &list);
+    let rules = list
+        .rules
+        .iter()
+        .map(|(name, version)| format!("{name}:{version}"));
+    let mut determinants: Vec<String> = rules.collect();
+    determinants.extend(determinants_of(&query));
+    determinants.push(format!("{which:?}"));
+    let states = shown.items.iter();
+    let states = states.map(|item| (Some(item.principal_id), item.states.as_slice()));
+    sending.send((&list.version, determinants), &shown, states)
 }
 
-fn respond(version: &Version) -> actix_web::HttpResponseBuilder {
-    let mut response = HttpResponse::Ok();
-    let version = version.to_string();
-    if version.len() <= MAX_HEADER {
-        response.insert_header(("aevon-version", version));
-    }
-    response
+/// What an answer is a function of, beside its version, its rules and its page.
+fn determinants_of(query: &TenantQuery) -> [String; 3] {
+    [
+        query.tenant_id.clone(),
+        format!("{:?}", query.question),
+        format!("{:?}", query.instant()),
+    ]
 }
 
 fn query(
@@ -213,7 +246,9 @@ fn named(mut names: Vec<String>) -> Result<Vec<String>, Problem> {
     }
     names.sort_unstable();
     names.dedup();
-    let names = names.into_iter().map(|name| identifier("principal_id", name));
+    let names = names
+        .into_iter()
+        .map(|name| identifier("principal_id", name));
     names.collect()
 }
 
@@ -285,7 +320,8 @@ impl<'a> List<'a> {
             start: query.question.range.start,
             end: query.question.range.end,
             granularity: query.question.granularity.as_str(),
-            timezone: "UTC",
+            timezone: query.question.zone.name(),
+            tzdb: (!query.question.zone.is_utc()).then(tzdb),
             version: &list.version,
             as_of: list.as_of,
             items: list.items.iter().map(item).collect(),

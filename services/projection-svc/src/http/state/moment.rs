@@ -55,16 +55,7 @@ impl Moment {
         let at = match as_of(parameters, latest)? {
             None => None,
             Some(AsOf::Instant(at)) => Some(At::Instant(at)),
-            Some(AsOf::Version(version)) => {
-                let seq = version.of(partition).ok_or_else(|| {
-                    let detail = format!(
-                        "{version} names no position of partition {partition}, where this principal \
-                         lives"
-                    );
-                    Problem::new(Code::VersionOfAnotherPartition, detail)
-                })?;
-                Some(At::Version(seq))
-            }
+            Some(AsOf::Version(version)) => Some(At::Version(in_partition(&version, partition)?)),
         };
         let min_version = version(parameters, "min_version")?;
         Ok(Self {
@@ -111,6 +102,29 @@ fn as_of(parameters: &mut Parameters, latest: Timestamp) -> Result<Option<AsOf>,
         (None, Some(at)) => Ok(Some(AsOf::Instant(at))),
         (Some(version), None) => Ok(Some(AsOf::Version(version))),
     }
+}
+
+/// Takes a version that must name the partition: its seq there.
+///
+/// # Errors
+/// 400.
+pub(super) fn seq(
+    parameters: &mut Parameters,
+    name: &str,
+    partition: i32,
+) -> Result<Option<i64>, Problem> {
+    let version = version(parameters, name)?;
+    let seq = version.map(|version| in_partition(&version, partition));
+    seq.transpose()
+}
+
+fn in_partition(version: &Version, partition: i32) -> Result<i64, Problem> {
+    version.of(partition).ok_or_else(|| {
+        let detail = format!(
+            "{version} names no position of partition {partition}, where this principal lives"
+        );
+        Problem::new(Code::VersionOfAnotherPartition, detail)
+    })
 }
 
 fn version(parameters: &mut Parameters, name: &str) -> Result<Option<Version>, Problem> {

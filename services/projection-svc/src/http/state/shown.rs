@@ -1,6 +1,7 @@
 //! An answer as it is sent.
 
 use crate::http::operators;
+use aevon_core::calendar::tzdb;
 use aevon_core::operator::Operator;
 use aevon_core::position::Version;
 use aevon_core::state::Question;
@@ -27,12 +28,17 @@ pub(crate) struct Answer<'a> {
     #[schema(value_type = Option<String>, format = DateTime, required)]
     end: Option<Timestamp>,
     granularity: &'static str,
+    /// The zone whose hours, days, weeks and months are meant.
     timezone: &'static str,
+    /// The release of the tz database, where that is not UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^[0-9]{4}[a-z]+$")]
+    tzdb: Option<&'static str>,
     /// Where in the principal's partition, or in all of them, the answer stands: at the head of the
     /// snapshot that answered, or where it was asked for. As a parameter it gives the same answer, for
     /// ever.
     #[schema(value_type = String)]
-    version: Version,
+    pub(super) version: Version,
     /// When that event was ingested; of a total the instant asked for, or the newest stamp among them.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     as_of: Option<Timestamp>,
@@ -40,7 +46,7 @@ pub(crate) struct Answer<'a> {
     #[serde(flatten)]
     #[schema(ignore)]
     only: Option<RuleAnswer<'a>>,
-    states: Vec<RuleAnswer<'a>>,
+    pub(super) states: Vec<RuleAnswer<'a>>,
     meta: Meta,
 }
 
@@ -48,39 +54,39 @@ pub(crate) struct Answer<'a> {
 #[derive(Clone, Serialize, ToSchema)]
 #[schema(as = RuleState)]
 pub(crate) struct RuleAnswer<'a> {
-    rule: &'a str,
-    rule_version: i32,
+    pub(super) rule: &'a str,
+    pub(super) rule_version: i32,
     #[schema(schema_with = operators)]
-    operator: Operator,
+    pub(super) operator: Operator,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    unit: Option<&'a str>,
+    pub(super) unit: Option<&'a str>,
     /// Ordered by window, then by group.
-    values: Vec<WindowValue<'a>>,
+    pub(super) values: Vec<WindowValue<'a>>,
 }
 
 /// What a rule adds up to over a window, or over the whole range.
 #[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct WindowValue<'a> {
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    window_start: Option<Timestamp>,
+    pub(super) window_start: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    window_end: Option<Timestamp>,
+    pub(super) window_end: Option<Timestamp>,
     /// Only where the answer is divided into groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<HashMap<String, Option<String>>>, nullable = false)]
-    group: Option<Group<'a>>,
+    pub(super) group: Option<Group<'a>>,
     /// An exact decimal.
     #[schema(required)]
-    value: Option<String>,
+    pub(super) value: Option<String>,
     /// Only where the value is an estimate.
     #[serde(flatten)]
     #[schema(ignore)]
     estimate: Option<Estimate>,
     /// Events that entered the value.
-    event_count: i64,
+    pub(super) event_count: i64,
     /// Events without a usable value, or on which the filter failed.
-    skipped_count: i64,
+    pub(super) skipped_count: i64,
 }
 
 #[derive(Clone, Serialize, ToSchema)]
@@ -90,11 +96,31 @@ pub(crate) struct Estimate {
     relative_error: f64,
 }
 
+impl WindowValue<'_> {
+    pub(super) fn relative_error(&self) -> Option<f64> {
+        self.estimate
+            .as_ref()
+            .map(|estimate| estimate.relative_error)
+    }
+}
+
 /// Labels by the names of their dimensions.
 #[derive(Clone)]
-struct Group<'a> {
-    dimensions: &'a [String],
-    labels: &'a [Option<String>],
+pub(super) struct Group<'a> {
+    pub(super) dimensions: &'a [String],
+    pub(super) labels: &'a [Option<String>],
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn dimensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.dimensions.iter().map(String::as_str)
+    }
+
+    /// The label of a dimension; none where it has none.
+    pub(super) fn label(&self, dimension: &str) -> Option<&'a str> {
+        let at = self.dimensions.iter().position(|name| name == dimension)?;
+        self.labels.get(at)?.as_deref()
+    }
 }
 
 impl Serialize for Group<'_> {
@@ -152,7 +178,8 @@ impl<'a> Answer<'a> {
             start: question.range.start,
             end: question.range.end,
             granularity: question.granularity.as_str(),
-            timezone: "UTC",
+            timezone: question.zone.name(),
+            tzdb: (!question.zone.is_utc()).then(tzdb),
             version: Version::default(),
             as_of: None,
             only: match states.as_slice() {
