@@ -1,7 +1,7 @@
 -- ranked_rows: the buckets of each principal of a tenant by a rule whose buckets Postgres can not add up,
 -- as of positions ($5) of the partitions, which may be the newest ($13), principal by principal.
--- The parts of a plan have places: its day, its two hours and minutes; a place
--- without a part is null, and planned away: this is planned for each question. A row that does not stand at the version, or a
+-- The parts of a plan have places: its day, its two hours and minutes; a place without a part is null,
+-- and planned away: this is planned for each question. A row that does not stand at the version, or a
 -- void that the buckets do not hold yet, makes its principal unsettled
 WITH voided AS MATERIALIZED (
     SELECT DISTINCT v.principal_no

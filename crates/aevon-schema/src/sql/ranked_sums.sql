@@ -1,9 +1,9 @@
 -- ranked_sums: what principals of a tenant add up to by a rule whose buckets Postgres can add up, as of
 -- positions ($5) of the partitions, which may be the newest ($13): what their order takes.
--- The parts of a plan have places: its day, its two hours and minutes, then the day,
--- the hour and the minute before it; a place
--- without a part is null, and planned away: this is planned for each question. A row that does not stand at the version, or a
--- void that the buckets do not hold yet, makes its principal unsettled
+-- The parts of a plan have places: its day, its two hours and minutes, then the day, the hour and the
+-- minute before it; a place without a part is null, and planned away: this is planned for each question.
+-- A row that does not stand at the version, or a void that the buckets do not hold yet, makes its
+-- principal unsettled.
 -- Unsettled principals come, and those of whom more is known ($11), and of the others the first so many
 -- ($12) by value, and whoever has the value of the last. Aggregates that nobody needs are planned away
 WITH voided AS MATERIALIZED (
