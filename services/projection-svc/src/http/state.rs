@@ -251,6 +251,8 @@ fn determinants(query: &StateQuery, answer: &Answer<'_>) -> Vec<String> {
         format!("{:?}", query.question),
         answer.version.to_string(),
     ];
+    // The same zone may have other rules in another release.
+    parts.extend(answer.tzdb.map(str::to_owned));
     let states = answer.states.iter();
     parts.extend(states.map(|state| format!("{}:{}", state.rule, state.rule_version)));
     parts

@@ -25,7 +25,7 @@ pub(crate) struct Answer<'a> {
     /// The release of the tz database, where that is not UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, pattern = "^[0-9]{4}[a-z]+$")]
-    tzdb: Option<&'static str>,
+    pub(super) tzdb: Option<&'static str>,
     /// Where in the principal's partition the answer stands: at the head of the snapshot that
     /// answered, or where it was asked for. As a parameter it gives the same answer, for ever.
     #[schema(value_type = String)]
