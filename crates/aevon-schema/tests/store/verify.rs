@@ -47,6 +47,14 @@ async fn check(world: &World, versions: &Versions) -> Checked {
             all.swept.extend(checked.swept);
             all.unswept.extend(checked.unswept);
         }
+        let tenants = verify::tenants(&mut connection, partition, "", 1_000);
+        for tenant in tenants.await.unwrap() {
+            let checked = verify::check_totals(&mut connection, partition, &tenant, versions);
+            let checked = checked.await.unwrap();
+            all.buckets += checked.buckets;
+            all.differences += checked.differences;
+            all.first = all.first.or(checked.first);
+        }
     }
     all
 }

@@ -10,6 +10,7 @@ mod explain;
 mod formats;
 mod ingest;
 mod log;
+mod many;
 mod openapi;
 mod operation;
 mod overload;
