@@ -15,14 +15,14 @@ WITH sought AS MATERIALIZED (
           AND o.principal_id = $11
           AND o.partition = $1
         UNION ALL
-        -- The order keeps the planner from reading every tenant of the partition.
+        -- The comparison of rows keeps the planner from reading every tenant of the partition.
         SELECT o.tenant_no
         FROM (
             SELECT t.tenant_no
             FROM tenants t
             WHERE $11 IS NULL
-              AND t.tenant_id = $10
-              AND t.partition = $1
+              AND (t.tenant_id, t.partition) >= ROW ($10, $1)
+              AND (t.tenant_id, t.partition) <= ROW ($10, $1)
             ORDER BY t.tenant_id, t.partition
             LIMIT 1
         ) o
