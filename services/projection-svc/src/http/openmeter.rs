@@ -311,7 +311,7 @@ impl Counted {
             .filter(|value| value.partial.event_count > 0)
             .filter_map(|value| value.window_start.zip(value.window_end));
         let first = counted.next();
-        let last = counted.last();
+        let last = counted.next_back();
         first.into_iter().chain(last)
     }
 }

@@ -12,7 +12,6 @@ use aevon_schema::state::explain::{self, Effect, ExplainQuery, Explained};
 use aevon_schema::state::{self, Reason, RuleState, State};
 use aevon_service::request::cursor;
 use serde::Serialize;
-use std::collections::HashMap;
 use utoipa::ToSchema;
 
 /// Longest text of an event that an item repeats, in characters.
@@ -159,7 +158,7 @@ struct Item<'a> {
     adds: Option<String>,
     /// Its labels, where the rule has groups.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<HashMap<String, Option<String>>>, nullable = false)]
+    #[schema(value_type = Option<std::collections::HashMap<String, Option<String>>>, nullable = false)]
     group: Option<Group<'a>>,
     /// Whether it was stored on a later day (UTC) than it occurred on.
     late: bool,
