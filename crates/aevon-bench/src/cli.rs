@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::report;
 use crate::rig::Rig;
 use crate::service::{ALL, Programs};
-use crate::{past, process, read, sweep, write};
+use crate::{many, past, process, read, sweep, write};
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,16 +27,19 @@ enum Subject {
     Read,
     /// Reading state as of earlier versions
     Past,
+    /// A tenant of 100,000 principals: its total, and the largest of them
+    Many,
     /// Memory, time to start and size of each service
     Process,
 }
 
-const SECTIONS: [Subject; 6] = [
+const SECTIONS: [Subject; 7] = [
     Subject::Single,
     Subject::Batch,
     Subject::Sweep,
     Subject::Read,
     Subject::Past,
+    Subject::Many,
     Subject::Process,
 ];
 
@@ -99,6 +102,7 @@ async fn measure(arguments: &Arguments) -> Result<ExitCode> {
             Subject::Sweep => sweep::measure(&bench).await,
             Subject::Read => read::measure(&bench).await,
             Subject::Past => past::measure(&bench).await,
+            Subject::Many => many::measure(&bench).await,
             Subject::Process => process::measure(&bench).await,
         };
         // One section that cannot be measured does not take the others with it.

@@ -8,6 +8,7 @@ mod http;
 mod limits;
 mod load;
 mod log;
+mod many;
 mod past;
 mod peers;
 mod pgbench;

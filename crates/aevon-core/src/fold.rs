@@ -8,7 +8,7 @@ use crate::operator::{Kept, Partial};
 use crate::position::Position;
 use crate::rule::Rule;
 use crate::time::{Grain, Timestamp};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What a rule can see of an event. What only filters see may be empty or 0 where no rule has one.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub struct BucketKey {
     pub rule: u32,
     /// Index of the group in [`Folded::groups`].
     pub group: u32,
-    /// Whose.
+    /// Whose: the number of a principal, or of a tenant.
     pub principal_no: i64,
     /// Start of the window.
     pub window_start: Timestamp,
@@ -117,6 +117,28 @@ impl Touch {
 /// The buckets that voids changed.
 pub type Touched = FxHashMap<BucketKey, Touch>;
 
+/// Whose totals a slice adds to beside the principals' own: those of their tenants, for some rules.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// The number of a principal's tenant.
+    pub tenants: FxHashMap<i64, i64>,
+    /// Of each rule of the set whether it keeps them; none of them, where it is empty.
+    pub is_kept: Vec<bool>,
+}
+
+impl Totals {
+    /// The bucket of the tenant that a principal's bucket is a part of.
+    fn of(&self, key: &BucketKey) -> Option<BucketKey> {
+        let is_kept = self.is_kept.get(key.rule as usize).copied();
+        let tenant_no = self.tenants.get(&key.principal_no).copied();
+        let tenant_no = tenant_no.filter(|_| is_kept.unwrap_or(false))?;
+        Some(BucketKey {
+            principal_no: tenant_no,
+            ..*key
+        })
+    }
+}
+
 /// The fold of a slice.
 #[derive(Debug)]
 pub struct Folded {
@@ -159,7 +181,8 @@ struct Void {
 }
 
 /// Most buckets of a minute, and values in sets, that a slice may hold before it has to end: with
-/// the hours and days that come of them, and on their way to Postgres, about 1 KB each.
+/// the hours and days that come of them, and on their way to Postgres, about 1 KB each. Totals of
+/// tenants come on top: few where tenants have many principals, as many again at most.
 const MAX_HELD: usize = 150_000;
 
 impl<'r> SliceFold<'r> {
@@ -204,6 +227,15 @@ impl<'r> SliceFold<'r> {
     /// True where it holds none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The principals, each once, that have events or voids in it for any of these rules.
+    pub fn principal_nos(&self, is_wanted: impl Fn(u32) -> bool) -> Vec<i64> {
+        let voided = self.voids.iter().map(|void| &void.key);
+        let keys = self.minutes.keys().chain(voided);
+        let wanted = keys.filter(|key| is_wanted(key.rule));
+        let nos: FxHashSet<i64> = wanted.map(|key| key.principal_no).collect();
+        nos.into_iter().collect()
     }
 
     /// Takes one event in.
@@ -295,14 +327,35 @@ impl<'r> SliceFold<'r> {
         touched
     }
 
-    /// The deltas and their groups.
-    pub fn finish(self) -> Folded {
-        self.finish_at(i64::MAX)
+    /// Adds the principals' minutes up to those of their tenants.
+    fn add_totals(&mut self, touched: &mut Touched, totals: &Totals) {
+        let mut minutes = FxHashMap::default();
+        for (key, delta) in &self.minutes {
+            if let Some(total) = totals.of(key) {
+                let rule = &self.rules[key.rule as usize];
+                merge_into(&mut minutes, rule, total, delta.clone());
+            }
+        }
+        self.minutes.extend(minutes);
+        let of_tenants = touched
+            .iter()
+            .filter_map(|(key, touch)| Some((totals.of(key)?, *touch)));
+        let of_tenants: Vec<(BucketKey, Touch)> = of_tenants.collect();
+        for (key, touch) in of_tenants {
+            touched.entry(key).or_default().merge(touch);
+        }
     }
 
-    /// The same of a slice that ends at `end`: the voids that lie above it are left out.
-    pub fn finish_at(mut self, end: i64) -> Folded {
-        let of_minutes = self.apply_voids(end);
+    /// The deltas and their groups, without totals.
+    pub fn finish(self) -> Folded {
+        self.finish_at(i64::MAX, &Totals::default())
+    }
+
+    /// The same, with totals, of a slice that ends at `end`: the voids that lie above it are left
+    /// out.
+    pub fn finish_at(mut self, end: i64, totals: &Totals) -> Folded {
+        let mut of_minutes = self.apply_voids(end);
+        self.add_totals(&mut of_minutes, totals);
         let (mut of_hours, mut of_days) = (Touched::default(), Touched::default());
         for (key, touch) in &of_minutes {
             of_hours.entry(hour_of(key)).or_default().merge(*touch);

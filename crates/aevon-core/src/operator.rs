@@ -235,28 +235,32 @@ impl Partial {
         self.event_count == 0 && self.skipped_count == 0
     }
 
-    /// The value to show of a range that ends at `end`: over nothing `"0"` for count, sum and
-    /// unique_count, none for min, max, avg and latest. A level has a value only where there is an
-    /// end.
+    /// The value to show of a range that ends at `end`, see [`Partial::amount`].
     pub fn answer(&self, operator: Operator, end: Option<Timestamp>) -> Shown {
-        let zero = || Some("0".to_owned());
-        let value = match (operator, &self.kept) {
-            (Operator::Count, _) => Some(self.event_count.to_string()),
-            (Operator::Sum | Operator::UniqueCount, Kept::Nothing) => zero(),
-            (Operator::WeightedSum, Kept::Nothing) => end.and_then(|_| zero()),
-            (_, Kept::Nothing) => None,
-            (Operator::Avg, Kept::Amount(sum)) => {
-                sum.mean(self.event_count).map(|mean| mean.to_string())
-            }
-            (_, Kept::Amount(amount)) => Some(amount.to_string()),
-            (_, Kept::Latest(latest)) => Some(latest.value.to_string()),
-            (_, Kept::Distinct(set)) => Some(set.count().to_string()),
-            (_, Kept::Level(level)) => end.map(|end| level.stood_until(end).to_string()),
-        };
+        let value = self.amount(operator, end).map(|amount| amount.to_string());
         let is_estimate = matches!(&self.kept, Kept::Distinct(set) if set.is_estimate());
         Shown {
             value,
             relative_error: is_estimate.then_some(RELATIVE_ERROR),
+        }
+    }
+
+    /// The value of a range that ends at `end`: over nothing 0 for count, sum and unique_count, none
+    /// for min, max, avg and latest. A level has a value only where there is an end.
+    pub fn amount(&self, operator: Operator, end: Option<Timestamp>) -> Option<Amount> {
+        match (operator, &self.kept) {
+            (Operator::Count, _) => Some(Amount::from(self.event_count)),
+            (Operator::Sum | Operator::UniqueCount, Kept::Nothing) => Some(Amount::ZERO),
+            (Operator::WeightedSum, Kept::Nothing) => end.map(|_| Amount::ZERO),
+            (_, Kept::Nothing) => None,
+            (Operator::Avg, Kept::Amount(sum)) => sum.mean(self.event_count),
+            (_, Kept::Amount(amount)) => Some(amount.clone()),
+            (_, Kept::Latest(latest)) => Some(latest.value.clone()),
+            (_, Kept::Distinct(set)) => {
+                // There are fewer values than events, whose positions fit.
+                Some(Amount::from(i64::try_from(set.count()).unwrap_or(i64::MAX)))
+            }
+            (_, Kept::Level(level)) => end.map(|end| level.stood_until(end)),
         }
     }
 

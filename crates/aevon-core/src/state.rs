@@ -7,11 +7,13 @@
 
 mod answer;
 mod plan;
+mod ranking;
 mod span;
 mod windows;
 
-pub use answer::Answer;
+pub use answer::{Answer, total};
 pub use plan::Plan;
+pub use ranking::{Rank, Ranking};
 pub use span::Span;
 
 use crate::calendar::{Calendar, Period, Zone};

@@ -30,6 +30,7 @@ mod statement;
 pub mod status;
 pub mod sweep;
 mod sweep_checkpoints;
+mod tenants;
 mod values;
 pub mod verify;
 mod voids;

@@ -38,7 +38,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 29] = [
+const GOLDEN: [Golden; 35] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -254,8 +254,11 @@ const GOLDEN: [Golden; 29] = [
         arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', 5, '{f}', \
                     '{weighted_sum}', true",
         wanted: &[
-            "(labels_hash >= $12) AND (labels_hash <= $13)",
-            "Index Scan using voids_by_principal",
+            "(generation = r.generation) AND (labels_hash >= $12) AND (labels_hash <= $13)",
+            "(tenant_id = $10) AND (principal_id = $11)",
+            "tenants_identity",
+            "(principal_no = q_1.principal_no) AND (void_seq >",
+            "Index Scan using voids_order",
             "pre_aggregates_1m_pkey",
             "pre_aggregates_1h_pkey",
             "pre_aggregates_1d_pkey",
@@ -300,6 +303,74 @@ const GOLDEN: [Golden; 29] = [
         wanted: &[
             "(principal_no = q.principal_no) AND (seq >= u.first_seq) AND (seq <= u.last_seq)",
             "(principal_no = n.principal_no) AND (ROW(target_seq, partition) >= ROW(n.seq",
+        ],
+    },
+    Golden {
+        name: "positions",
+        sql: include_str!("sql/state_positions.sql"),
+        types: "text, int[], bigint[], timestamptz",
+        arguments: "'acme', '{0,1}', '{NULL,NULL}', now()",
+        wanted: &[
+            "Scan Backward using events_order",
+            "(seq = ((s.low + s.high) / 2))",
+            "(seq = f.seq)",
+            "principals_identity",
+        ],
+    },
+    Golden {
+        name: "events of a tenant",
+        sql: include_str!("sql/state_events_of_tenant.sql"),
+        types: "int, text, bigint, bigint[], bigint[], timestamptz[], timestamptz[], bool, text[]",
+        arguments: "1, 'acme', 5, '{1}', '{2}', '{-infinity}', '{infinity}', true, '{t}'",
+        wanted: &[
+            "Index Scan using events_order",
+            "(partition = $1) AND (seq >= u.first_seq) AND (seq <= u.last_seq)",
+            "(ROW(principal_no, partition) >= ROW(n.principal_no",
+            "(principal_no = n.principal_no) AND (ROW(target_seq, partition) >= ROW(n.seq",
+        ],
+    },
+    Golden {
+        name: "principals at a version",
+        sql: include_str!("sql/principals_list_at.sql"),
+        types: "text, text, bigint, bigint[]",
+        arguments: "'acme', '', 5, '{9,9}'",
+        wanted: &[
+            "Index Scan using principals_identity",
+            "(principal_id > $2)",
+            "Index Scan using events_by_principal",
+            "(principal_no = p.principal_no)",
+        ],
+    },
+    Golden {
+        name: "tenants of principals",
+        sql: include_str!("sql/tenants_find.sql"),
+        types: "int, bigint[]",
+        arguments: "1, '{1,2}'",
+        wanted: &[
+            "(ROW(principal_no, partition) >= ROW(u.principal_no",
+            "tenants_identity",
+        ],
+    },
+    Golden {
+        name: "new tenants",
+        sql: include_str!("sql/tenants_insert.sql"),
+        types: "int, bigint[]",
+        arguments: "1, '{1,2}'",
+        wanted: &[
+            "(ROW(principal_no, partition) >= ROW(u.principal_no",
+            "tenants_identity",
+        ],
+    },
+    Golden {
+        name: "parts of tenants",
+        sql: include_str!("sql/pre_aggregates_parts_of_tenants.sql"),
+        types: "int, bigint[], int[], int[], bytea[], timestamptz[], int[]",
+        arguments: "1, '{1}', '{1}', '{1}', '{x}', '{now}', '{1}'",
+        wanted: &[
+            "tenants_numbers",
+            "principals_identity",
+            "Index Scan using series_identity",
+            "(series_no = n.series_no) AND (grain = 1) AND (window_start = u.window_start)",
         ],
     },
     Golden {

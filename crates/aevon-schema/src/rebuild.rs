@@ -13,7 +13,7 @@ use crate::statement::Statement;
 use crate::values::JsonString;
 use aevon_core::rule::Rule;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 /// Most series that one comparing statement takes up.
@@ -44,6 +44,8 @@ pub struct Standing {
     pub built: i64,
     /// The newest seq.
     pub head: i64,
+    /// Whether both keep totals of tenants there.
+    pub both_keep_totals: bool,
 }
 
 /// What a comparison of a partition found.
@@ -133,15 +135,16 @@ impl Rebuild {
             .bind::<Integer, _>(self.rule_no)
             .bind::<Integer, _>(self.live)
             .bind::<Integer, _>(self.built);
-        let rows: Vec<(i32, i64, i64, i64)> =
-            Statement::<_, (Integer, BigInt, BigInt, BigInt)>::new(query)
+        let rows: Vec<(i32, i64, i64, i64, bool)> =
+            Statement::<_, (Integer, BigInt, BigInt, BigInt, Bool)>::new(query)
                 .load(pg)
                 .await?;
-        let standing = |(partition, live, built, head)| Standing {
+        let standing = |(partition, live, built, head, both_keep_totals)| Standing {
             partition,
             live,
             built,
             head,
+            both_keep_totals,
         };
         Ok(rows.into_iter().map(standing).collect())
     }
@@ -162,10 +165,9 @@ impl Rebuild {
             .await?;
         let standing = self.load_standing(pg).await?;
         let ours = standing.iter().find(|s| s.partition == partition);
-        let is_level = ours.is_some_and(|s| s.live == s.built);
-        let compared = match is_level {
-            true => Some(self.compare_all(pg, partition).await?),
-            false => None,
+        let compared = match ours.filter(|s| s.live == s.built) {
+            Some(standing) => Some(self.compare_all(pg, standing).await?),
+            None => None,
         };
         pg.batch_execute("COMMIT").await?;
         connection.end_use();
@@ -175,40 +177,41 @@ impl Rebuild {
     async fn compare_all(
         &self,
         pg: &mut AsyncPgConnection,
-        partition: i32,
+        standing: &Standing,
     ) -> Result<Compared, StoreError> {
         let (mut all, mut after) = (Compared::default(), 0);
         loop {
-            let principals = self.principals(pg, partition, after).await?;
-            let Some(last) = principals.last() else {
+            let principals = self.principals(pg, standing, after).await?;
+            let Some((last, _)) = principals.last() else {
                 return Ok(all);
             };
             after = *last;
-            let some = self.compare_some(pg, partition, &principals).await?;
+            let compared = principals.iter().filter(|(_, is_compared)| *is_compared);
+            let compared: Vec<i64> = compared.map(|(principal_no, _)| *principal_no).collect();
+            let some = self.compare_some(pg, standing.partition, &compared).await?;
             all.buckets += some.buckets;
             all.different += some.different;
             all.first = all.first.or(some.first);
         }
     }
 
+    /// The next principals, and tenants, each with whether it is to be compared: totals of tenants are
+    /// not, where the generation that answers is older than they are.
     async fn principals(
         &self,
         pg: &mut AsyncPgConnection,
-        partition: i32,
+        standing: &Standing,
         after: i64,
-    ) -> Result<Vec<i64>, StoreError> {
+    ) -> Result<Vec<(i64, bool)>, StoreError> {
         let query = diesel::sql_query(include_str!("sql/rebuild_principals.sql"))
-            .bind::<Integer, _>(partition)
+            .bind::<Integer, _>(standing.partition)
             .bind::<Integer, _>(self.rule_no)
             .bind::<Integer, _>(self.live)
             .bind::<Integer, _>(self.built)
             .bind::<BigInt, _>(after)
-            .bind::<BigInt, _>(MAX_SERIES);
-        let rows: Vec<(i64,)> = Statement::<_, (BigInt,)>::new(query).load(pg).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(principal_no,)| principal_no)
-            .collect())
+            .bind::<BigInt, _>(MAX_SERIES)
+            .bind::<Bool, _>(standing.both_keep_totals);
+        Ok(Statement::<_, (BigInt, Bool)>::new(query).load(pg).await?)
     }
 
     async fn compare_some(

@@ -7,9 +7,13 @@
 
 pub mod compare;
 pub mod explain;
+mod list;
 mod past;
+mod ranked;
 mod rows;
+mod several;
 mod snapshot;
+mod tenant;
 mod trace;
 
 use crate::access::Access;
@@ -18,7 +22,7 @@ use crate::error::StoreError;
 use crate::events;
 use aevon_core::identity::partition_of;
 use aevon_core::json::Path;
-use aevon_core::position::Position;
+use aevon_core::position::{Position, Version};
 use aevon_core::rule::Rule;
 use aevon_core::state::{Question, TooLarge, Value};
 use aevon_core::time::Timestamp;
@@ -27,6 +31,7 @@ pub(crate) use rows::head;
 use snapshot::{Newest, Snapshot};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+pub use tenant::{AsOf, Listed, PageEnd, StateList, TenantQuery, TenantState, Which, list, total};
 pub use trace::{MAX_RANGES, RawRange, Reason, Sources, Used};
 
 /// What reads need of the database.
@@ -35,6 +40,7 @@ pub const ACCESS: Access = Access {
     privileges: &[
         ("partitions", "SELECT"),
         ("principals", "SELECT"),
+        ("tenants", "SELECT"),
         ("events", "SELECT"),
         ("voids", "SELECT"),
         ("rules", "SELECT"),
@@ -171,6 +177,17 @@ pub enum StateError {
     /// The answer would be too large.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// A list by value would have to hold too many principals.
+    #[error("more than {0} principals have events that no bucket holds")]
+    TooManyUnswept(usize),
+    /// A version that names no position of a partition that the answer is about.
+    #[error("{version} names no position of partition {partition}, which this answer is about")]
+    IncompleteVersion {
+        /// What was asked for.
+        version: Version,
+        /// The first partition that it does not name.
+        partition: i32,
+    },
     /// A position that the log has not come to.
     #[error("there is no position {wanted}: the newest is {}:{head}", .wanted.partition)]
     UnknownVersion {
@@ -378,6 +395,7 @@ async fn read_past(
         partition,
         query,
         using,
+        is_total: false,
     };
     let found = past.read(at).await?;
     if using != Using::Log {

@@ -21,9 +21,10 @@ use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::time::{Duration, Instant};
 
+mod totals;
 mod voids;
 
 /// How long filters may take in one slice, which then ends early: the transaction is open meanwhile,
@@ -38,6 +39,9 @@ pub const ACCESS: Access = Access {
         ("events", "SELECT"),
         ("voids", "SELECT"),
         ("principals", "SELECT"),
+        ("tenants", "SELECT"),
+        ("tenants", "INSERT"),
+        ("principal_numbers", "USAGE"),
         ("rules", "SELECT"),
         ("rules", "UPDATE"),
         ("swept_generations", "SELECT"),
@@ -151,6 +155,8 @@ pub async fn sweep_once(
 struct Member {
     rule_no: i32,
     generation: i32,
+    /// Whether it keeps totals of tenants.
+    keeps_totals: bool,
 }
 
 /// A slice whose lease is held. Dropped before its commit, it leaves nothing behind.
@@ -170,6 +176,8 @@ pub struct Sweep<'c> {
 pub struct Folded<'c> {
     sweep: Sweep<'c>,
     fold: fold::Folded,
+    /// The numbers that are tenants'.
+    tenants: FxHashSet<i64>,
 }
 
 /// A slice that is written and not committed.
@@ -204,7 +212,7 @@ type FilteredRow = (
     Option<JsonString>,
     Option<String>,
 );
-type StandingRow = (Integer, Integer, Jsonb, BigInt, BigInt);
+type StandingColumns = (Integer, Integer, Jsonb, BigInt, Bool, BigInt);
 
 impl<'c> Sweep<'c> {
     /// Takes the lease and chooses the slice.
@@ -227,21 +235,22 @@ impl<'c> Sweep<'c> {
         }
         let standing =
             diesel::sql_query(include_str!("sql/sweep_standing.sql")).bind::<Integer, _>(partition);
-        let standing: Vec<(i32, i32, JsonString, i64, i64)> =
-            Statement::<_, StandingRow>::new(standing)
+        let standing: Vec<(i32, i32, JsonString, i64, bool, i64)> =
+            Statement::<_, StandingColumns>::new(standing)
                 .load(&mut pg)
                 .await?;
-        let head = standing.iter().map(|row| row.4).max().unwrap_or(0);
+        let head = standing.iter().map(|row| row.5).max().unwrap_or(0);
         let checkpoints: Vec<i64> = standing.iter().map(|row| row.3).collect();
         let Some((from, to)) = choose(&checkpoints, head, slice_events, turn) else {
             return nothing(connection).await;
         };
         let (mut members, mut rules) = (Vec::new(), Vec::new());
-        for (rule_no, generation, definition, checkpoint, _) in standing {
+        for (rule_no, generation, definition, checkpoint, keeps_totals, _) in standing {
             if checkpoint == from {
                 members.push(Member {
                     rule_no,
                     generation,
+                    keeps_totals,
                 });
                 rules.push(read_definition(&definition.0)?);
             }
@@ -268,9 +277,15 @@ impl<'c> Sweep<'c> {
             true => self.take_in_filtered(&mut fold).await?,
             false => self.take_in(&mut fold).await?,
         };
-        let fold = fold.finish_at(end);
+        let totals = self.totals(&fold).await?;
+        let fold = fold.finish_at(end, &totals);
         self.to = end;
-        Ok(Folded { sweep: self, fold })
+        let tenants = totals.tenants.into_values().collect();
+        Ok(Folded {
+            sweep: self,
+            fold,
+            tenants,
+        })
     }
 }
 
@@ -356,7 +371,11 @@ impl Sweep<'_> {
     }
 
     /// Merges the deltas of every grain into their buckets; says how many rows that were.
-    async fn write_buckets(&self, fold: fold::Folded) -> Result<usize, StoreError> {
+    async fn write_buckets(
+        &self,
+        fold: fold::Folded,
+        tenants: &FxHashSet<i64>,
+    ) -> Result<usize, StoreError> {
         let pg = &self.connection.pg;
         let fold::Folded {
             grains,
@@ -395,7 +414,12 @@ impl Sweep<'_> {
             let deltas = deltas.into_iter().map(delta).collect();
             rows += pre_aggregates::merge(pg, self.partition, grain, deltas).await?;
         }
-        self.write_voids(&numbers, &groups, &voided).await?;
+        let corrected = voids::Corrected {
+            numbers: &numbers,
+            groups: &groups,
+            tenants,
+        };
+        self.write_voids(&corrected, &voided).await?;
         Ok(rows)
     }
 
@@ -411,10 +435,14 @@ impl<'c> Folded<'c> {
     /// # Errors
     /// [`StoreError`].
     pub async fn write(self) -> Result<Written<'c>, StoreError> {
-        let Self { sweep, fold } = self;
+        let Self {
+            sweep,
+            fold,
+            tenants,
+        } = self;
         let pg = &sweep.connection.pg;
         let skipped = fold.skipped;
-        let rows = sweep.write_buckets(fold).await?;
+        let rows = sweep.write_buckets(fold, &tenants).await?;
         let rule_nos: Vec<i32> = sweep.members.iter().map(|member| member.rule_no).collect();
         let generations: Vec<i32> = sweep
             .members

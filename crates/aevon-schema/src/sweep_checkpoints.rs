@@ -2,6 +2,9 @@
 //!
 //! Invariant: advanced in the transaction that writes the buckets, and only from where the slice
 //! began: a slice that was folded twice can't be written twice.
+//! Invariant: totals of tenants are complete where `totals_seq` equals `seq`. It is set with the first
+//! checkpoint and moves with it; once they differ, they differ for ever. So a program that knows
+//! nothing of totals takes their licence away by sweeping.
 
 use crate::statement::Statement;
 use diesel::prelude::*;

@@ -18,7 +18,7 @@ use aevon_core::time::{Grain, Timestamp};
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
 
-pub use batch::check;
+pub use batch::{check, check_totals};
 
 /// A principal to be verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub struct Principal {
     pub tenant_id: String,
     /// Its name.
     pub principal_id: String,
+}
+
+/// A tenant whose totals in a partition are to be verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its number there; 0 where it has none, as nothing of it was folded.
+    pub tenant_no: i64,
+    /// Its name.
+    pub tenant_id: String,
 }
 
 /// Which rule versions to verify.
@@ -73,7 +82,7 @@ pub struct Ahead {
 /// A row that is not what it ought to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Whose.
+    /// Whose; the tenant's total, where it has no name.
     pub principal: Principal,
     /// `name:version`.
     pub rule: String,
@@ -131,6 +140,30 @@ pub async fn principals(
         principal_id,
     };
     Ok(rows.into_iter().map(principal).collect())
+}
+
+/// A page of the tenants that have principals in a partition: the first of them behind `after`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn tenants(
+    connection: &mut Connection,
+    partition: i32,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Tenant>, StoreError> {
+    let query = diesel::sql_query(include_str!("sql/verify_tenants.sql"))
+        .bind::<Integer, _>(partition)
+        .bind::<Text, _>(after)
+        .bind::<BigInt, _>(limit);
+    let rows: Vec<(String, i64)> = Statement::<_, (Text, BigInt)>::new(query)
+        .load(&mut connection.pg)
+        .await?;
+    let tenant = |(tenant_id, tenant_no)| Tenant {
+        tenant_no,
+        tenant_id,
+    };
+    Ok(rows.into_iter().map(tenant).collect())
 }
 
 /// One principal, if the log knows it.

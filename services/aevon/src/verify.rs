@@ -6,7 +6,7 @@ use aevon_core::identity::partition_of;
 use aevon_core::position::Position;
 use aevon_core::time::{DAY_US, Timestamp};
 use aevon_core::verify::is_sampled;
-use aevon_schema::verify::{self, Ahead, Checked, Difference, Principal, Versions};
+use aevon_schema::verify::{self, Ahead, Checked, Difference, Principal, Tenant, Versions};
 use aevon_schema::{Connection, rules};
 use aevon_service::settings::Settings;
 use anyhow::{Context, bail};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
-    aevon verify                                    every principal, every rule version\n  \
+    aevon verify                                    every principal, every total, every version\n  \
     aevon verify --tenant acme --rule tokens_used\n  \
     aevon verify --tenant acme --principal user_123 --rule tokens_used:3\n  \
     aevon verify --sample 0.01                      always the same hundredth of all principals\n\n\
@@ -168,8 +168,36 @@ impl Run {
                     break;
                 }
             }
+            self.totals(tenant, sample, partition).await?;
         }
         Ok(())
+    }
+
+    /// The totals of tenants in a partition.
+    async fn totals(
+        &mut self,
+        tenant: Option<&str>,
+        sample: f64,
+        partition: i32,
+    ) -> anyhow::Result<()> {
+        let mut after = String::new();
+        loop {
+            let page = verify::tenants(&mut self.connection, partition, &after, BATCH).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after.clone_from(&last.tenant_id);
+            let is_wanted = |one: &&Tenant| {
+                tenant.is_none_or(|tenant| one.tenant_id == tenant)
+                    && is_sampled(&one.tenant_id, "", sample)
+            };
+            for one in page.iter().filter(is_wanted) {
+                let versions = &self.versions;
+                let checked =
+                    verify::check_totals(&mut self.connection, partition, one, versions).await?;
+                self.seen.add_totals(partition, checked);
+            }
+        }
     }
 
     async fn batch(&mut self, partition: i32, principals: &[Principal]) -> anyhow::Result<()> {
@@ -193,6 +221,8 @@ impl Run {
 #[derive(Default)]
 struct Seen {
     principals: u64,
+    /// Totals of tenants, one for each partition that a tenant has principals in.
+    totals: u64,
     events: u64,
     buckets: u64,
     differences: u64,
@@ -200,6 +230,8 @@ struct Seen {
     swept: BTreeSet<String>,
     /// Partitions without a checkpoint, by rule version.
     unswept: BTreeMap<String, BTreeSet<i32>>,
+    /// Partitions without totals of tenants, by rule version.
+    without_totals: BTreeMap<String, BTreeSet<i32>>,
     ahead: Vec<Ahead>,
 }
 
@@ -224,29 +256,45 @@ impl Seen {
         }
     }
 
+    fn add_totals(&mut self, partition: i32, checked: Checked) {
+        self.totals += 1;
+        self.buckets += checked.buckets;
+        self.differences += checked.differences;
+        self.first = self.first.take().or(checked.first);
+        for name in checked.unswept {
+            let is_swept = self
+                .unswept
+                .get(&name)
+                .is_none_or(|p| !p.contains(&partition));
+            if is_swept {
+                self.without_totals
+                    .entry(name)
+                    .or_default()
+                    .insert(partition);
+            }
+        }
+    }
+
     fn report(&self) -> String {
         let mut text = format!(
-            "principals: {}, events: {}, buckets: {}, rule versions: {}, differences: {}\n",
+            "principals: {}, totals: {}, events: {}, buckets: {}, rule versions: {}, differences: {}\n",
             self.principals,
+            self.totals,
             self.events,
             self.buckets,
             self.swept.len(),
             self.differences
         );
         for (name, partitions) in &self.unswept {
-            let listed: Vec<String> = partitions
-                .iter()
-                .take(MAX_LISTED)
-                .map(ToString::to_string)
-                .collect();
-            let more = match partitions.len() > MAX_LISTED {
-                true => ", …",
-                false => "",
-            };
             text += &format!(
-                "unswept: {name} has no checkpoint in {} of the partitions looked at ({}{more})\n",
-                partitions.len(),
-                listed.join(", ")
+                "unswept: {name} has no checkpoint in {}\n",
+                listed(partitions)
+            );
+        }
+        for (name, partitions) in &self.without_totals {
+            text += &format!(
+                "no totals: {name} keeps none of tenants in {}; `aevon rebuild` makes them\n",
+                listed(partitions)
             );
         }
         for ahead in &self.ahead {
@@ -254,6 +302,20 @@ impl Seen {
         }
         text
     }
+}
+
+fn listed(partitions: &BTreeSet<i32>) -> String {
+    let listed = partitions.iter().take(MAX_LISTED).map(ToString::to_string);
+    let listed: Vec<String> = listed.collect();
+    let more = match partitions.len() > MAX_LISTED {
+        true => ", …",
+        false => "",
+    };
+    format!(
+        "{} of the partitions looked at ({}{more})",
+        partitions.len(),
+        listed.join(", ")
+    )
 }
 
 fn ahead_of_log(ahead: &Ahead) -> String {
@@ -275,6 +337,10 @@ fn named(found: &Difference) -> String {
         principal_id,
         ..
     } = &found.principal;
+    let whose = match principal_id.is_empty() {
+        true => "the total".to_owned(),
+        false => format!("principal {principal_id}"),
+    };
     let group = match &found.labels {
         None => "ungrouped".to_owned(),
         Some(labels) => format!("group {labels}"),
@@ -292,7 +358,7 @@ fn named(found: &Difference) -> String {
         }
     };
     plain(&format!(
-        "tenant {tenant_id}, principal {principal_id}, rule {}, {group}, grain {}, window {}, {day}, \
+        "tenant {tenant_id}, {whose}, rule {}, {group}, grain {}, window {}, {day}, \
          column {}: stored {}, folded {}",
         found.rule,
         found.grain.as_str(),

@@ -43,7 +43,7 @@ impl Outcomes {
         }
     }
 
-    fn count<T>(&self, read: &Result<T, StateError>) {
+    fn count<T>(&self, read: Result<T, &StateError>) {
         match read {
             Ok(_) => self.answered.inc(),
             Err(StateError::BudgetExceeded(_)) => self.budget_exceeded.inc(),
@@ -52,6 +52,8 @@ impl Outcomes {
                 StateError::UnknownRule(_)
                 | StateError::UnknownDimension { .. }
                 | StateError::NotLatest(_)
+                | StateError::TooManyUnswept(_)
+                | StateError::IncompleteVersion { .. }
                 | StateError::TooLarge(_)
                 | StateError::UnknownVersion { .. }
                 | StateError::FromAbove { .. }
@@ -107,24 +109,30 @@ impl ProjectionMetrics {
 
     /// A read came to its end.
     pub(crate) fn read(&self, read: &Result<State, StateError>) {
+        let cost = |state: &State| (state.states.len(), state.buckets, state.raw_events);
+        self.read_of_tenant(read.as_ref().map(cost));
+    }
+
+    /// The same of several principals: how many rules answered, and from how many buckets and events.
+    pub(crate) fn read_of_tenant(&self, read: Result<(usize, u64, u64), &StateError>) {
         self.reads.count(read);
-        if let Ok(state) = read {
-            self.rules.observe(state.states.len() as f64);
-            self.buckets.observe(state.buckets as f64);
-            self.raw_events.observe(state.raw_events as f64);
+        if let Ok((rules, buckets, raw_events)) = read {
+            self.rules.observe(rules as f64);
+            self.buckets.observe(buckets as f64);
+            self.raw_events.observe(raw_events as f64);
         }
     }
 
     /// An explanation came to its end.
     pub(crate) fn explained(&self, explained: &Result<Explained, StateError>) {
-        self.explanations.count(explained);
+        self.explanations.count(explained.as_ref());
     }
 
     /// A comparison came to its end.
     pub(crate) fn compared(&self, compared: &Result<Compared, StateError>) {
         match compared {
             Ok(compared) if !compared.agrees() => self.differs.inc(),
-            _ => self.comparisons.count(compared),
+            _ => self.comparisons.count(compared.as_ref()),
         }
     }
 }

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::RangeInclusive;
 
+/// Spans of positions, by the labels of a series.
+type SpansByLabels = FxHashMap<Labels, Vec<RangeInclusive<i64>>>;
+
 /// One rule's answer in the making.
 #[derive(Debug)]
 pub struct Answer<'a> {
@@ -22,10 +25,13 @@ pub struct Answer<'a> {
     question: &'a Question,
     plan: &'a Plan,
     checkpoint: i64,
+    /// The checkpoints of partitions that have one of their own.
+    checkpoints: FxHashMap<i32, i64>,
     /// None where the answer comes from the ungrouped series.
     projection: Option<Projection>,
-    /// Minutes whose events come from the log: which of them, by the labels of their series.
-    refined: FxHashMap<Timestamp, FxHashMap<Labels, Vec<RangeInclusive<i64>>>>,
+    /// Minutes of partitions whose events come from the log: which of them, by the labels of their
+    /// series.
+    refined: FxHashMap<(i32, Timestamp), SpansByLabels>,
     groups: BTreeMap<Labels, Folds>,
     seen: Seen<'a>,
     /// Windows of all groups: never more than [`MAX_VALUES`], what would make one more only sets
@@ -46,6 +52,7 @@ impl<'a> Answer<'a> {
             question,
             plan,
             checkpoint,
+            checkpoints: FxHashMap::default(),
             projection: (!grouping.is_none()).then(projection),
             refined: FxHashMap::default(),
             groups: BTreeMap::new(),
@@ -54,6 +61,16 @@ impl<'a> Answer<'a> {
             held_bytes: 0,
             refusal: None,
         }
+    }
+
+    /// Says where the rule's buckets come to in a partition, where an answer is about several.
+    pub fn set_checkpoint(&mut self, partition: i32, checkpoint: i64) {
+        self.checkpoints.insert(partition, checkpoint);
+    }
+
+    fn checkpoint_of(&self, partition: i32) -> i64 {
+        let own = self.checkpoints.get(&partition);
+        own.copied().unwrap_or(self.checkpoint)
     }
 
     /// The names of the dimensions by which the answer is divided.
@@ -74,15 +91,38 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Says that no bucket stands for a minute of a series: its events at these places come from the
-    /// log.
-    pub fn refine(&mut self, minute: Timestamp, labels: Labels, places: RangeInclusive<i64>) {
-        let minute = self.refined.entry(minute).or_default();
+    /// Takes what was added up of buckets in, of the range or of what lies before it, where the
+    /// question is about a total that is not divided into groups.
+    pub fn add_sum(&mut self, is_before: bool, partial: &Partial) {
+        if partial.is_empty() {
+            return;
+        }
+        let start = self.question.range.start;
+        let at = start.unwrap_or(Timestamp::from_micros(0));
+        let at = at.plus_micros(-i64::from(is_before));
+        self.merge(at, Labels::default(), partial);
+    }
+
+    /// About how many bytes its sets of distinct values take.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Says that no bucket stands for a minute of a series in a partition: its events at these places
+    /// come from the log.
+    pub fn refine(
+        &mut self,
+        (partition, minute): (i32, Timestamp),
+        labels: Labels,
+        places: RangeInclusive<i64>,
+    ) {
+        let minute = self.refined.entry((partition, minute)).or_default();
         minute.entry(labels).or_default().push(places);
     }
 
     fn is_refined(&self, labels: &Labels, fact: &Fact<'_>) -> bool {
-        let minute = self.refined.get(&Grain::Minute.floor(fact.occurred_at));
+        let minute = Grain::Minute.floor(fact.occurred_at);
+        let minute = self.refined.get(&(fact.position.partition, minute));
         let series = minute.and_then(|minute| minute.get(labels));
         let mut spans = series.into_iter().flatten();
         spans.any(|places| places.contains(&fact.position.seq))
@@ -95,8 +135,8 @@ impl<'a> Answer<'a> {
         if self.rule.source_event != fact.event_type || !self.counts(fact.occurred_at) {
             return false;
         }
-        let is_in_no_bucket =
-            fact.position.seq > self.checkpoint || self.plan.in_edge(fact.occurred_at);
+        let is_in_no_bucket = fact.position.seq > self.checkpoint_of(fact.position.partition)
+            || self.plan.in_edge(fact.occurred_at);
         if !is_in_no_bucket && self.refined.is_empty() {
             return false;
         }
@@ -218,14 +258,15 @@ impl<'a> Answer<'a> {
     }
 
     fn total(&self, mut folds: Folds) -> Partial {
-        let mut total = self
-            .question
-            .range
-            .start
-            .map_or_else(Partial::default, |start| folds.before.carried_to(start));
-        if let Some(inside) = folds.windows.remove(&None) {
-            total.merge(self.rule.operator, &inside);
-        }
-        total
+        let inside = folds.windows.remove(&None).unwrap_or_default();
+        total(self.rule, self.question, &folds.before, &inside)
     }
+}
+
+/// A total of what lies in the range of a question, and of what lies before it, where that counts.
+pub fn total(rule: &Rule, question: &Question, before: &Partial, inside: &Partial) -> Partial {
+    let start = question.range.start;
+    let mut total = start.map_or_else(Partial::default, |start| before.carried_to(start));
+    total.merge(rule.operator, inside);
+    total
 }

@@ -11,7 +11,7 @@ use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Numeric, SmallInt, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::TryStreamExt;
+use futures_util::{TryStream, TryStreamExt};
 
 /// Which bucket of a grain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +84,6 @@ pub(crate) async fn derive(
     places: &[(Place, Operator)],
 ) -> Result<(), StoreError> {
     for places in places.chunks(MAX_SKETCHES) {
-        let mut folded: Vec<Partial> = vec![Partial::default(); places.len()];
         let (series_nos, windows, epochs) = columns(places.iter().map(|(place, _)| *place));
         let ends = places.iter().map(|(place, _)| place.window_start);
         let ends: Vec<_> = ends
@@ -101,37 +100,93 @@ pub(crate) async fn derive(
             .bind::<Array<Timestamptz>, _>(ends)
             .bind::<Array<Nullable<Integer>>, _>(epochs.collect::<Vec<_>>());
         let mut pg = pg;
-        let mut parts = Statement::<_, PartColumns>::new(query)
+        let parts = Statement::<_, PartColumns>::new(query)
             .load_stream::<PartRow>(&mut pg)
             .await?;
-        while let Some((number, value, latest_at, latest_seq, sketch)) = parts.try_next().await? {
-            let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
-            let columns = Columns {
-                value: value.map(Amount::from_big),
-                latest_at: latest_at.map(from_pg),
-                latest_seq,
-                moment: None,
-                sketch,
-            };
-            let of = |(_, operator): &(Place, Operator)| {
-                let kept = Kept::from_columns(*operator, partition, columns)?;
-                let part = Partial {
-                    kept,
-                    ..Partial::default()
-                };
-                Some((*operator, part))
-            };
-            let Some((operator, part)) = places.get(at).and_then(of) else {
-                return Err(StoreError::Corrupt("a bucket can't be read".to_owned()));
-            };
-            folded[at].merge(operator, &part);
-        }
-        drop(parts);
-        let kept = places.iter().zip(folded);
-        let kept = kept.map(|((place, _), partial)| (*place, partial.kept));
-        replace(pg, partition, grain, kept.collect()).await?;
+        let folded = fold_parts(partition, places, parts).await?;
+        replace(pg, partition, grain, folded).await?;
     }
     Ok(())
+}
+
+/// A minute of a tenant's total.
+#[derive(Debug)]
+pub(crate) struct TenantMinute {
+    pub(crate) tenant_no: i64,
+    pub(crate) rule_no: i32,
+    pub(crate) generation: i32,
+    pub(crate) labels_hash: Vec<u8>,
+    pub(crate) place: Place,
+    pub(crate) operator: Operator,
+}
+
+/// Most minutes of tenants of one statement: it looks each of them up in every principal's.
+const MAX_TENANT_MINUTES: usize = 16;
+
+/// Folds what minutes of tenants keep out of those of their principals, which are right already, and
+/// writes it to them. That takes a look at each principal of the tenant in the partition, however many
+/// events there are.
+pub(crate) async fn derive_of_tenants(
+    pg: &AsyncPgConnection,
+    partition: i32,
+    minutes: &[TenantMinute],
+) -> Result<(), StoreError> {
+    for minutes in minutes.chunks(MAX_TENANT_MINUTES) {
+        let places = minutes.iter().map(|minute| (minute.place, minute.operator));
+        let places: Vec<_> = places.collect();
+        let (_, windows, epochs) = columns(places.iter().map(|(place, _)| *place));
+        let hashes = minutes.iter().map(|minute| minute.labels_hash.as_slice());
+        let query = diesel::sql_query(include_str!("../sql/pre_aggregates_parts_of_tenants.sql"))
+            .bind::<Integer, _>(partition)
+            .bind::<Array<BigInt>, _>(minutes.iter().map(|m| m.tenant_no).collect::<Vec<_>>())
+            .bind::<Array<Integer>, _>(minutes.iter().map(|m| m.rule_no).collect::<Vec<_>>())
+            .bind::<Array<Integer>, _>(minutes.iter().map(|m| m.generation).collect::<Vec<_>>())
+            .bind::<Array<Binary>, _>(hashes.collect::<Vec<_>>())
+            .bind::<Array<Timestamptz>, _>(windows)
+            .bind::<Array<Integer>, _>(epochs);
+        let mut pg = pg;
+        let parts = Statement::<_, PartColumns>::new(query)
+            .load_stream::<PartRow>(&mut pg)
+            .await?;
+        let folded = fold_parts(partition, &places, parts).await?;
+        replace(pg, partition, Grain::Minute, folded).await?;
+    }
+    Ok(())
+}
+
+/// Merges parts, each of which has the number of its place, from 1, as they arrive.
+async fn fold_parts(
+    partition: i32,
+    places: &[(Place, Operator)],
+    mut parts: impl TryStream<Ok = PartRow, Error = diesel::result::Error> + Unpin,
+) -> Result<Vec<(Place, Kept)>, StoreError> {
+    let mut folded: Vec<Partial> = vec![Partial::default(); places.len()];
+    while let Some((number, value, latest_at, latest_seq, sketch)) = parts.try_next().await? {
+        let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let columns = Columns {
+            value: value.map(Amount::from_big),
+            latest_at: latest_at.map(from_pg),
+            latest_seq,
+            moment: None,
+            sketch,
+        };
+        let of = |(_, operator): &(Place, Operator)| {
+            let kept = Kept::from_columns(*operator, partition, columns)?;
+            let part = Partial {
+                kept,
+                ..Partial::default()
+            };
+            Some((*operator, part))
+        };
+        let Some((operator, part)) = places.get(at).and_then(of) else {
+            return Err(StoreError::Corrupt("a bucket can't be read".to_owned()));
+        };
+        folded[at].merge(operator, &part);
+    }
+    let kept = places.iter().zip(folded);
+    Ok(kept
+        .map(|((place, _), partial)| (*place, partial.kept))
+        .collect())
 }
 
 fn check_count(changed: usize, wanted: usize) -> Result<(), StoreError> {

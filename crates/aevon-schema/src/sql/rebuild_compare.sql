@@ -1,7 +1,8 @@
 -- rebuild_compare: the buckets of two generations of some principals: how many there are, how many
 -- differ, and the first that does
 WITH sides AS MATERIALIZED (
-    SELECT s.generation, s.principal_no, q.tenant_id, q.principal_id, s.labels_hash, s.labels,
+    SELECT s.generation, s.principal_no, coalesce(q.tenant_id, t.tenant_id) AS tenant_id,
+           q.principal_id, s.labels_hash, s.labels,
            b.grain, b.window_start, b.epoch, b.operator, b.event_count, b.skipped_count,
            b.first_seq, b.last_seq, b.last_void_seq, b.value, b.latest_at, b.latest_seq, b.moment,
            b.sketch
@@ -12,6 +13,7 @@ WITH sides AS MATERIALIZED (
      AND s.generation IN ($3, $4)
      AND s.partition = $1
     LEFT JOIN principals q ON q.principal_no = s.principal_no AND q.partition = $1
+    LEFT JOIN tenants t ON t.tenant_no = s.principal_no AND t.partition = $1
     JOIN LATERAL (
         SELECT n.*
         FROM pre_aggregates n

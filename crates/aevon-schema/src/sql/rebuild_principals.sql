@@ -1,5 +1,6 @@
--- rebuild_principals: the next principals that have a series of either generation
-SELECT DISTINCT s.principal_no
+-- rebuild_principals: the next principals, and tenants, that have a series of either generation
+SELECT DISTINCT s.principal_no,
+       $7 OR NOT EXISTS (SELECT FROM tenants t WHERE t.tenant_no = s.principal_no AND t.partition = $1)
 FROM (
     SELECT n.principal_no
     FROM series n

@@ -1,6 +1,7 @@
--- rebuild_standing: how far two generations are in each partition that has events; nothing where the
--- one that is built was given up
-SELECT p.partition, coalesce(live.seq, 0), coalesce(built.seq, 0), h.seq
+-- rebuild_standing: how far two generations are in each partition that has events, and whether both
+-- keep totals of tenants there; nothing where the one that is built was given up
+SELECT p.partition, coalesce(live.seq, 0), coalesce(built.seq, 0), h.seq,
+       coalesce(live.totals_seq = live.seq AND built.totals_seq = built.seq, false)
 FROM partitions p
 JOIN rules r ON r.rule_no = $1 AND r.next_generation = $3
 LEFT JOIN sweep_checkpoints live

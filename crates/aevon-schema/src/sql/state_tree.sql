@@ -2,31 +2,53 @@
 -- it is, one that came later is left out, and one that has changed since, or that a void has touched
 -- which it does not hold yet, is unsettled: it comes as its hours, and an hour as its minutes of the
 -- same epoch. Minutes that are unsettled, and those that the range cuts, come out as such, for their
--- events. Whole rows are only ever streamed; what is kept of unsettled ones is narrow. Where it is
--- asked for ($18), the late events of a row that stands are counted: those of epochs behind its
--- window, which a day finds in its hours
+-- events. Whole rows are only ever streamed; what is kept of unsettled ones is narrow. Without a
+-- principal ($11) it is about the total of the tenant. Where it is asked for ($18), the late events of
+-- a row that stands are counted: those of epochs behind its window, which a day finds in its hours
 WITH sought AS MATERIALIZED (
     SELECT s.series_no, s.labels, r.rule_no, c.seq AS checkpoint,
            r.definition ->> 'operator' = ANY ($17) AS looks_back
-    FROM principals q
+    FROM (
+        SELECT o.principal_no
+        FROM principals o
+        WHERE o.tenant_id = $10
+          AND o.principal_id = $11
+          AND o.partition = $1
+        UNION ALL
+        -- The comparison of rows keeps the planner from reading every tenant of the partition.
+        SELECT o.tenant_no
+        FROM (
+            SELECT t.tenant_no
+            FROM tenants t
+            WHERE $11 IS NULL
+              AND (t.tenant_id, t.partition) >= ROW ($10, $1)
+              AND (t.tenant_id, t.partition) <= ROW ($10, $1)
+            ORDER BY t.tenant_id, t.partition
+            LIMIT 1
+        ) o
+    ) q
     CROSS JOIN rules r
-    -- The licence: buckets of a rule that has no checkpoint don't count.
+    -- The licence: buckets of a rule that has no checkpoint don't count, nor totals that it does not
+    -- keep.
     JOIN sweep_checkpoints c
       ON c.rule_no = r.rule_no
      AND c.generation = r.generation
      AND c.partition = $1
-    JOIN series s
-      ON s.principal_no = q.principal_no
-     AND s.rule_no = r.rule_no
-     AND s.generation = r.generation
-     AND s.labels_hash >= $12
-     AND s.labels_hash <= $13
-     AND s.partition = $1
-    WHERE q.tenant_id = $10
-      AND q.principal_id = $11
-      AND q.partition = $1
-      -- Each dimension that is asked for has one of the labels that are kept.
-      AND ($14 = '{}'::jsonb OR NOT EXISTS (
+     AND ($11 IS NOT NULL OR c.totals_seq = c.seq)
+    -- OFFSET 0 keeps the planner from reading every series of the partition.
+    CROSS JOIN LATERAL (
+        SELECT n.series_no, n.labels
+        FROM series n
+        WHERE n.principal_no = q.principal_no
+          AND n.rule_no = r.rule_no
+          AND n.generation = r.generation
+          AND n.labels_hash >= $12
+          AND n.labels_hash <= $13
+          AND n.partition = $1
+        OFFSET 0
+    ) s
+    -- Each dimension that is asked for has one of the labels that are kept.
+    WHERE ($14 = '{}'::jsonb OR NOT EXISTS (
         SELECT FROM jsonb_each($14) k (dimension, labels)
         WHERE NOT k.labels @> coalesce(s.labels -> k.dimension, 'null'::jsonb)
       ))
@@ -51,6 +73,29 @@ WITH sought AS MATERIALIZED (
     WHERE q.tenant_id = $10
       AND q.principal_id = $11
       AND q.partition = $1
+    UNION ALL
+    -- Of whichever principal of the tenant. The orders and the comparison of rows keep the planner
+    -- from reading every void, and every principal for each.
+    SELECT w.void_seq, w.target_seq, w.target_occurred_at
+    FROM (
+        SELECT n.principal_no, n.void_seq, n.target_seq, n.target_occurred_at
+        FROM voids n
+        WHERE $11 IS NULL
+          AND n.partition = $1
+          AND n.void_seq > (SELECT min(s.checkpoint) FROM sought s)
+          AND n.void_seq <= $15
+        ORDER BY n.partition, n.void_seq
+        OFFSET 0
+    ) w
+    CROSS JOIN LATERAL (
+        SELECT p.tenant_id
+        FROM principals p
+        WHERE (p.principal_no, p.partition) >= ROW (w.principal_no, $1)
+          AND (p.principal_no, p.partition) <= ROW (w.principal_no, $1)
+        ORDER BY p.principal_no, p.partition
+        LIMIT 1
+    ) q
+    WHERE q.tenant_id = $10
 ), unsettled AS MATERIALIZED (
     SELECT s.rule_no, s.series_no, s.labels, s.checkpoint, u.grain, b.window_start, b.epoch
     FROM sought s

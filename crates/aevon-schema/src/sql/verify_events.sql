@@ -2,7 +2,7 @@
 -- they occurred. Postgres sorts them, on disk where they are many
 DECLARE verify_events NO SCROLL CURSOR FOR
 SELECT e.seq, e.principal_no, e.occurred_at, e.ingested_at, e.type, e.schema_version, e.data,
-       CASE WHEN $5 THEN e.metadata END, v.void_seq
+       CASE WHEN $5 THEN e.metadata END, v.void_seq, NULL::text
 FROM events e
 LEFT JOIN voids v
        ON v.principal_no = e.principal_no AND v.target_seq = e.seq AND v.partition = $1

@@ -36,6 +36,8 @@ pub(super) struct Past<'a> {
     pub(super) warm_for_events: bool,
     pub(super) partition: i32,
     pub(super) query: &'a StateQuery,
+    /// Whether it is about the total of the tenant instead of a principal.
+    pub(super) is_total: bool,
     pub(super) using: Using,
 }
 
@@ -197,8 +199,13 @@ impl Past<'_> {
         })
     }
 
-    async fn tree(&self, plan: &Plan, seq: i64) -> QueryResult<impl Rows<TreeRow> + use<>> {
+    pub(super) async fn tree(
+        &self,
+        plan: &Plan,
+        seq: i64,
+    ) -> QueryResult<impl Rows<TreeRow> + use<>> {
         let parts = parts(plan);
+        let principal_id = (!self.is_total).then_some(&self.query.principal_id);
         let grains: Vec<i16> = parts.iter().map(|part| part.grain.minutes()).collect();
         let starts: Vec<_> = parts
             .iter()
@@ -225,7 +232,7 @@ impl Past<'_> {
             .bind::<Array<Timestamptz>, _>(ends)
             .bind::<Array<Bool>, _>(before)
             .bind::<Text, _>(&self.query.tenant_id)
-            .bind::<Text, _>(&self.query.principal_id)
+            .bind::<Nullable<Text>, _>(principal_id)
             .bind::<Binary, _>(first_hash)
             .bind::<Binary, _>(last_hash)
             .bind::<Jsonb, _>(JsonText(&keep))
@@ -240,7 +247,7 @@ impl Past<'_> {
 
     /// Takes buckets in, and notes the minutes whose events are wanted: how many buckets stood, and
     /// where these events lie.
-    async fn add_tree(
+    pub(super) async fn add_tree(
         &self,
         answers: &mut [Answer<'_>],
         chosen: &[Chosen],
@@ -271,7 +278,7 @@ impl Past<'_> {
             };
             let minute = from_pg(minute);
             let labels = rows::labels_of(rule, labels)?;
-            answer.refine(minute, labels, first_seq..=last_seq);
+            answer.refine((self.partition, minute), labels, first_seq..=last_seq);
             let span = Span {
                 first_seq,
                 last_seq,
@@ -285,7 +292,7 @@ impl Past<'_> {
     }
 
     /// What lies behind the checkpoint that is furthest behind.
-    fn tail(&self, chosen: &[Chosen], seq: i64) -> Option<Span> {
+    pub(super) fn tail(&self, chosen: &[Chosen], seq: i64) -> Option<Span> {
         let checkpoints = chosen.iter().map(|c| c.checkpoint.unwrap_or(0));
         let Range { start, end } = self.query.question.range;
         let question = &self.query.question;
@@ -324,39 +331,77 @@ impl Past<'_> {
         Ok(count)
     }
 
-    async fn events(
+    pub(super) async fn events(
         &self,
         chosen: &[Chosen],
         seq: i64,
         spans: &[Span],
     ) -> QueryResult<impl Rows<StampedRow> + use<>> {
-        let mut types: Vec<&str> = chosen
-            .iter()
-            .map(|c| c.rule.source_event.as_str())
-            .collect();
-        types.sort_unstable();
-        types.dedup();
+        let wanted = Wanted::new(chosen, spans);
         let query = diesel::sql_query(include_str!("../sql/state_events.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<Text, _>(&self.query.tenant_id)
             .bind::<Text, _>(&self.query.principal_id)
             .bind::<BigInt, _>(seq)
-            .bind::<Array<BigInt>, _>(spans.iter().map(|s| s.first_seq).collect::<Vec<_>>())
-            .bind::<Array<BigInt>, _>(spans.iter().map(|s| s.last_seq).collect::<Vec<_>>())
-            .bind::<Array<Timestamptz>, _>(
-                spans
-                    .iter()
-                    .map(|s| start_to_pg(s.start))
-                    .collect::<Vec<_>>(),
-            )
-            .bind::<Array<Timestamptz>, _>(
-                spans.iter().map(|s| end_to_pg(s.end)).collect::<Vec<_>>(),
-            )
-            .bind::<Bool, _>(chosen.iter().any(|c| c.rule.filter.is_some()))
-            .bind::<Array<Text>, _>(types);
+            .bind::<Array<BigInt>, _>(wanted.first_seqs)
+            .bind::<Array<BigInt>, _>(wanted.last_seqs)
+            .bind::<Array<Timestamptz>, _>(wanted.starts)
+            .bind::<Array<Timestamptz>, _>(wanted.ends)
+            .bind::<Bool, _>(wanted.is_filtered)
+            .bind::<Array<Text>, _>(wanted.types);
         Statement::<_, StampedColumns>::new(query)
             .load_stream::<StampedRow>(&mut &*self.pg)
             .await
+    }
+
+    /// The same of all principals of the tenant.
+    pub(super) async fn events_of_tenant(
+        &self,
+        chosen: &[Chosen],
+        seq: i64,
+        spans: &[Span],
+    ) -> QueryResult<impl Rows<rows::RawOfTenantRow> + use<>> {
+        let wanted = Wanted::new(chosen, spans);
+        let query = diesel::sql_query(include_str!("../sql/state_events_of_tenant.sql"))
+            .bind::<Integer, _>(self.partition)
+            .bind::<Text, _>(&self.query.tenant_id)
+            .bind::<BigInt, _>(seq)
+            .bind::<Array<BigInt>, _>(wanted.first_seqs)
+            .bind::<Array<BigInt>, _>(wanted.last_seqs)
+            .bind::<Array<Timestamptz>, _>(wanted.starts)
+            .bind::<Array<Timestamptz>, _>(wanted.ends)
+            .bind::<Bool, _>(wanted.is_filtered)
+            .bind::<Array<Text>, _>(wanted.types);
+        Statement::<_, rows::RawOfTenantColumns>::new(query)
+            .load_stream::<rows::RawOfTenantRow>(&mut &*self.pg)
+            .await
+    }
+}
+
+/// Which events are wanted, column by column.
+struct Wanted<'c> {
+    first_seqs: Vec<i64>,
+    last_seqs: Vec<i64>,
+    starts: Vec<PgTimestamp>,
+    ends: Vec<PgTimestamp>,
+    is_filtered: bool,
+    types: Vec<&'c str>,
+}
+
+impl<'c> Wanted<'c> {
+    fn new(chosen: &'c [Chosen], spans: &[Span]) -> Self {
+        let types = chosen.iter().map(|c| c.rule.source_event.as_str());
+        let mut types: Vec<&str> = types.collect();
+        types.sort_unstable();
+        types.dedup();
+        Self {
+            first_seqs: spans.iter().map(|span| span.first_seq).collect(),
+            last_seqs: spans.iter().map(|span| span.last_seq).collect(),
+            starts: spans.iter().map(|span| start_to_pg(span.start)).collect(),
+            ends: spans.iter().map(|span| end_to_pg(span.end)).collect(),
+            is_filtered: chosen.iter().any(|c| c.rule.filter.is_some()),
+            types,
+        }
     }
 }
 
@@ -421,7 +466,7 @@ type TreeColumns = (
     BigInt,
     SmallInt,
 );
-type TreeRow = (
+pub(super) type TreeRow = (
     i32,
     Option<JsonString>,
     PgTimestamp,

@@ -39,6 +39,7 @@ pub(super) const fn begin(warm: bool) -> &'static str {
 }
 
 /// A rule that answers.
+#[derive(Clone)]
 pub(super) struct Chosen {
     pub(super) rule_no: i32,
     pub(super) version: i32,
@@ -186,16 +187,44 @@ pub(super) async fn add_events<Row: Into<RawEvent>>(
         count += 1;
         turn.give().await;
         let event: RawEvent = row.into();
-        let subject = event.subject(partition, principal_id);
-        let mut is_taken = false;
-        for answer in answers.iter_mut() {
-            is_taken |= answer.add_event(&subject);
-        }
+        let is_taken = add_event(answers, partition, principal_id, &event);
         if let Some(trace) = trace.as_deref_mut().filter(|_| is_taken) {
             trace.event(&event);
         }
     }
     Ok(count)
+}
+
+/// The same with events of several principals.
+pub(super) async fn add_events_of_tenant(
+    answers: &mut [Answer<'_>],
+    partition: i32,
+    mut events: impl Rows<RawOfTenantRow>,
+) -> Result<u64, StoreError> {
+    let (mut count, mut turn) = (0, Turn::default());
+    while let Some(row) = events.try_next().await? {
+        count += 1;
+        turn.give().await;
+        let (seq, occurred_at, event_type, schema_version, data, metadata, principal_id) = row;
+        let row = (seq, occurred_at, event_type, schema_version, data, metadata);
+        add_event(answers, partition, &principal_id, &RawEvent::from(row));
+    }
+    Ok(count)
+}
+
+/// Whether any answer took it in.
+fn add_event(
+    answers: &mut [Answer<'_>],
+    partition: i32,
+    principal_id: &str,
+    event: &RawEvent,
+) -> bool {
+    let subject = event.subject(partition, principal_id);
+    let mut is_taken = false;
+    for answer in answers.iter_mut() {
+        is_taken |= answer.add_event(&subject);
+    }
+    is_taken
 }
 
 /// Gives the budget of a read, and whoever shares its thread, their turn.
@@ -230,6 +259,11 @@ impl Finished {
             values: answer.finish(),
         }
     }
+
+    /// The values.
+    pub(super) fn into_values(self) -> Result<Vec<Value>, TooLarge> {
+        self.values
+    }
 }
 
 /// The answer as a whole.
@@ -241,9 +275,28 @@ pub(super) fn conclude(
     finished: Vec<Finished>,
     cost: Cost,
 ) -> Result<State, StateError> {
-    check_selection(&query.selection, &chosen)?;
-    check_dimensions(query, &chosen)?;
-    check_fill(query, &chosen)?;
+    let seq = standpoint.seq;
+    let lag = |c: &Chosen| (seq - c.checkpoint.unwrap_or(0)).max(0);
+    let lags: Vec<i64> = chosen.iter().map(lag).collect();
+    Ok(State {
+        position: Position { partition, seq },
+        head: standpoint.head,
+        data_through: standpoint.ingested_at,
+        staleness_seconds: standpoint.staleness_seconds,
+        states: states(query, chosen, finished, &lags)?,
+        buckets: cost.buckets,
+        raw_events: cost.raw_events,
+    })
+}
+
+/// The answers of all rules, with how far the buckets of each lag behind.
+pub(super) fn states(
+    query: &StateQuery,
+    chosen: Vec<Chosen>,
+    finished: Vec<Finished>,
+    lags: &[i64],
+) -> Result<Vec<RuleState>, StateError> {
+    check_question(query, &chosen)?;
     let mut parts = Vec::with_capacity(finished.len());
     for Finished { dimensions, values } in finished {
         parts.push((dimensions, values?));
@@ -251,23 +304,21 @@ pub(super) fn conclude(
     if parts.iter().map(|(_, values)| values.len()).sum::<usize>() > MAX_VALUES {
         return Err(TooLarge::of_values(&query.question).into());
     }
-    let seq = standpoint.seq;
-    let state = |(chosen, (dimensions, values)): (Chosen, _)| RuleState {
+    let state = |((chosen, (dimensions, values)), lag): ((Chosen, _), &i64)| RuleState {
         rule_version: chosen.version,
-        lag_events: (seq - chosen.checkpoint.unwrap_or(0)).max(0),
+        lag_events: *lag,
         rule: chosen.rule,
         dimensions,
         values,
     };
-    Ok(State {
-        position: Position { partition, seq },
-        head: standpoint.head,
-        data_through: standpoint.ingested_at,
-        staleness_seconds: standpoint.staleness_seconds,
-        states: chosen.into_iter().zip(parts).map(state).collect(),
-        buckets: cost.buckets,
-        raw_events: cost.raw_events,
-    })
+    Ok(chosen.into_iter().zip(parts).zip(lags).map(state).collect())
+}
+
+/// That the rules are there which were asked for, and have the dimensions that were.
+pub(super) fn check_question(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
+    check_selection(&query.selection, chosen)?;
+    check_dimensions(query, chosen)?;
+    check_fill(query, chosen)
 }
 
 /// Parts of the range and of what lies before it, with which of the two each is.
@@ -318,6 +369,25 @@ pub(super) type RawRow = (
     i32,
     JsonString,
     Option<JsonString>,
+);
+
+pub(super) type RawOfTenantColumns = (
+    BigInt,
+    Timestamptz,
+    Text,
+    Integer,
+    Jsonb,
+    Nullable<Jsonb>,
+    Text,
+);
+pub(super) type RawOfTenantRow = (
+    i64,
+    PgTimestamp,
+    String,
+    i32,
+    JsonString,
+    Option<JsonString>,
+    String,
 );
 
 /// An event of the log as a statement gives it.

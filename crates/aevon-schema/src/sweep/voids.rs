@@ -1,15 +1,15 @@
 //! The voids of a slice: taken into the buckets in the row of their target's epoch.
 //!
 //! Counts, and what operators can take out of a sum, come with the deltas of the slice. What an
-//! operator can't take out is folded anew: the minute from raw events, its hour from minutes, its
-//! day from hours.
+//! operator can't take out is folded anew: the minute from raw events, a tenant's from the minutes of
+//! its principals, the hour from minutes, the day from hours.
 //!
 //! Invariant: nothing of this lies above the slice's end, so that a version that sweeps old slices
 //! gets the buckets that the live one has.
 
 use super::{FILTER_TIME, Sweep};
 use crate::error::StoreError;
-use crate::pre_aggregates::corrections::{self, Place};
+use crate::pre_aggregates::corrections::{self, Place, TenantMinute};
 use crate::statement::Statement;
 use crate::values::{JsonString, from_pg, to_pg};
 use aevon_core::fold::{BucketKey, Fact, Folded, LogEvent, SliceFold, Touched};
@@ -74,6 +74,25 @@ type VoidRow = (
 /// The series of each (principal number, rule, group) of a slice.
 pub(super) type Numbers = FxHashMap<(i64, u32, u32), i64>;
 
+/// What is known of the buckets that voids changed.
+pub(super) struct Corrected<'a> {
+    pub(super) numbers: &'a Numbers,
+    /// The labels of each group.
+    pub(super) groups: &'a [Labels],
+    /// The numbers that are tenants'.
+    pub(super) tenants: &'a FxHashSet<i64>,
+}
+
+impl Corrected<'_> {
+    fn place(&self, key: &BucketKey) -> Place {
+        Place {
+            series_no: self.numbers[&(key.principal_no, key.rule, key.group)],
+            window_start: key.window_start,
+            epoch: key.epoch,
+        }
+    }
+}
+
 impl Sweep<'_> {
     /// Takes the voids of the slice in, until filters have taken too long; the end of what was taken.
     pub(super) async fn take_voids(&self, fold: &mut SliceFold<'_>) -> Result<i64, StoreError> {
@@ -124,16 +143,10 @@ impl Sweep<'_> {
     /// Writes what voids changed beyond what the deltas of the slice hold, which are written.
     pub(super) async fn write_voids(
         &self,
-        numbers: &Numbers,
-        groups: &[Labels],
+        corrected: &Corrected<'_>,
         touched: &[(Grain, Touched); 3],
     ) -> Result<(), StoreError> {
         let pg = &self.connection.pg;
-        let place = |key: &BucketKey| Place {
-            series_no: numbers[&(key.principal_no, key.rule, key.group)],
-            window_start: key.window_start,
-            epoch: key.epoch,
-        };
         let mut of_finer = None;
         for (grain, touched) in touched {
             let keys = touched.iter().filter(|(_, touch)| touch.is_to_be_refolded);
@@ -142,14 +155,10 @@ impl Sweep<'_> {
                 return Ok(());
             }
             match of_finer {
-                None => {
-                    let kept = self.refold(numbers, groups, &keys).await?;
-                    let kept = keys.iter().zip(kept).map(|(key, kept)| (place(key), kept));
-                    corrections::replace(pg, self.partition, *grain, kept.collect()).await?;
-                }
+                None => self.write_minutes(corrected, keys).await?,
                 Some(finer) => {
                     let operator = |key: &BucketKey| self.rules[key.rule as usize].operator;
-                    let places = keys.iter().map(|key| (place(key), operator(key)));
+                    let places = keys.iter().map(|key| (corrected.place(key), operator(key)));
                     let places: Vec<_> = places.collect();
                     corrections::derive(pg, self.partition, (*grain, finer), &places).await?;
                 }
@@ -157,6 +166,40 @@ impl Sweep<'_> {
             of_finer = Some(*grain);
         }
         Ok(())
+    }
+
+    /// Folds minutes anew: those of principals first, since those of tenants are made of them.
+    async fn write_minutes(
+        &self,
+        corrected: &Corrected<'_>,
+        keys: Vec<BucketKey>,
+    ) -> Result<(), StoreError> {
+        let pg = &self.connection.pg;
+        let is_tenants = |key: &BucketKey| corrected.tenants.contains(&key.principal_no);
+        let (of_tenants, keys): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_tenants);
+        let kept = self
+            .refold(corrected.numbers, corrected.groups, &keys)
+            .await?;
+        let kept = keys.iter().zip(kept);
+        let kept = kept
+            .map(|(key, kept)| (corrected.place(key), kept))
+            .collect();
+        corrections::replace(pg, self.partition, Grain::Minute, kept).await?;
+        let minute = |key: &BucketKey| {
+            let (member, dimensions) = self.member(key.rule);
+            let labels = &corrected.groups[key.group as usize];
+            let labels = (key.group > 0).then(|| Labels::hash(&labels.to_json(dimensions)));
+            TenantMinute {
+                tenant_no: key.principal_no,
+                rule_no: member.rule_no,
+                generation: member.generation,
+                labels_hash: labels.map_or_else(Vec::new, |hash| hash.to_vec()),
+                place: corrected.place(key),
+                operator: self.rules[key.rule as usize].operator,
+            }
+        };
+        let of_tenants: Vec<TenantMinute> = of_tenants.iter().map(minute).collect();
+        corrections::derive_of_tenants(pg, self.partition, &of_tenants).await
     }
 
     /// What minutes keep of the events that stand in them, from these events.

@@ -1,6 +1,6 @@
-//! One batch: some principals of a partition, in one snapshot.
+//! One batch: some principals of a partition, or the total of a tenant there, in one snapshot.
 
-use super::{Ahead, Checked, Difference, Principal, Versions};
+use super::{Ahead, Checked, Difference, Principal, Tenant, Versions};
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::rules::read_definition;
@@ -39,11 +39,41 @@ pub async fn check(
     principals: &[Principal],
     versions: &Versions,
 ) -> Result<Checked, StoreError> {
+    let principals = principals.iter().collect();
+    check_batch(connection, partition, principals, None, versions).await
+}
+
+/// Verifies the totals of a tenant in a partition, for the rule versions that keep any there: as if all
+/// events of its principals were of one. Those that keep none are the unswept ones here.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn check_totals(
+    connection: &mut Connection,
+    partition: i32,
+    tenant: &Tenant,
+    versions: &Versions,
+) -> Result<Checked, StoreError> {
+    let total = Principal {
+        principal_no: tenant.tenant_no,
+        tenant_id: tenant.tenant_id.clone(),
+        principal_id: String::new(),
+    };
+    let total_of = Some(tenant.tenant_id.as_str());
+    check_batch(connection, partition, vec![&total], total_of, versions).await
+}
+
+async fn check_batch(
+    connection: &mut Connection,
+    partition: i32,
+    mut principals: Vec<&Principal>,
+    total_of: Option<&str>,
+    versions: &Versions,
+) -> Result<Checked, StoreError> {
     connection.begin_use();
     let mut pg = &connection.pg;
     pg.batch_execute(BEGIN).await?;
-    let rules = Rules::load(pg, partition, versions).await?;
-    let mut principals: Vec<&Principal> = principals.iter().collect();
+    let rules = Rules::load(pg, partition, versions, total_of.is_some()).await?;
     principals.sort_unstable_by_key(|principal| principal.principal_no);
     let principal_nos: Vec<i64> = principals.iter().map(|p| p.principal_no).collect();
     let batch = Batch {
@@ -52,6 +82,7 @@ pub async fn check(
         rules: &rules,
         principals,
         principal_nos,
+        total_of,
     };
     let (events, findings) = batch.run().await?;
     let checked = Checked {
@@ -91,6 +122,7 @@ type EventRow = (
     JsonString,
     Option<JsonString>,
     Option<i64>,
+    Option<String>,
 );
 type EventColumns = (
     BigInt,
@@ -102,6 +134,7 @@ type EventColumns = (
     Jsonb,
     Nullable<Jsonb>,
     Nullable<BigInt>,
+    Nullable<Text>,
 );
 type BucketRow = (
     i64,
@@ -153,11 +186,13 @@ impl Rules {
         mut pg: &AsyncPgConnection,
         partition: i32,
         versions: &Versions,
+        of_totals: bool,
     ) -> Result<Self, StoreError> {
         let query = diesel::sql_query(include_str!("../sql/verify_rules.sql"))
             .bind::<Integer, _>(partition)
             .bind::<Nullable<Text>, _>(&versions.name)
-            .bind::<Nullable<Integer>, _>(versions.version);
+            .bind::<Nullable<Integer>, _>(versions.version)
+            .bind::<Bool, _>(of_totals);
         let rows: Vec<RulesRow> = Statement::<_, RulesColumns>::new(query)
             .load(&mut pg)
             .await?;
@@ -204,6 +239,8 @@ struct Batch<'a> {
     /// By number.
     principals: Vec<&'a Principal>,
     principal_nos: Vec<i64>,
+    /// The tenant, where it is about a tenant's total, which stands for the principal.
+    total_of: Option<&'a str>,
 }
 
 impl Batch<'_> {
@@ -237,13 +274,28 @@ impl Batch<'_> {
 
     async fn declare(&self, refold: &Refold<'_>) -> Result<(), StoreError> {
         let reads_metadata = self.rules.rules.iter().any(|rule| rule.reads().metadata);
-        let query = diesel::sql_query(include_str!("../sql/verify_events.sql"))
-            .bind::<Integer, _>(self.partition)
-            .bind::<Array<BigInt>, _>(&self.principal_nos)
-            .bind::<BigInt, _>(refold.last_checkpoint())
-            .bind::<Array<Text>, _>(refold.event_types())
-            .bind::<Bool, _>(reads_metadata);
-        query.execute(&mut &*self.pg).await?;
+        let (checkpoint, types) = (refold.last_checkpoint(), refold.event_types());
+        match self.total_of {
+            None => {
+                let query = diesel::sql_query(include_str!("../sql/verify_events.sql"))
+                    .bind::<Integer, _>(self.partition)
+                    .bind::<Array<BigInt>, _>(&self.principal_nos)
+                    .bind::<BigInt, _>(checkpoint)
+                    .bind::<Array<Text>, _>(types)
+                    .bind::<Bool, _>(reads_metadata);
+                query.execute(&mut &*self.pg).await?;
+            }
+            Some(tenant_id) => {
+                let query = diesel::sql_query(include_str!("../sql/verify_events_of_tenant.sql"))
+                    .bind::<Integer, _>(self.partition)
+                    .bind::<BigInt, _>(self.principals[0].principal_no)
+                    .bind::<BigInt, _>(checkpoint)
+                    .bind::<Array<Text>, _>(types)
+                    .bind::<Bool, _>(reads_metadata)
+                    .bind::<Text, _>(tenant_id);
+                query.execute(&mut &*self.pg).await?;
+            }
+        }
         Ok(())
     }
 
@@ -255,11 +307,12 @@ impl Batch<'_> {
     }
 
     fn event<'r>(&'r self, row: &'r EventRow) -> LogEvent<'r> {
-        let (seq, principal_no, at, ingested_at, event_type, schema_version, data, metadata, _) =
+        let (seq, principal_no, at, ingested_at, event_type, schema_version, data, metadata, ..) =
             row;
-        let principal_id = match self.principal(*principal_no) {
-            Some(principal) => principal.principal_id.as_str(),
-            None => "",
+        let principal_id = match (&row.9, self.principal(*principal_no)) {
+            (Some(principal_id), _) => principal_id,
+            (None, Some(principal)) => principal.principal_id.as_str(),
+            (None, None) => "",
         };
         LogEvent {
             fact: Fact {

@@ -140,6 +140,17 @@ impl Dice {
     }
 }
 
+impl Dice {
+    /// What may be asked of any rule.
+    pub(crate) fn question_of_any(&mut self) -> Question {
+        let mut question = self.question();
+        if question.fill == Fill::Previous {
+            question.fill = Fill::Zero;
+        }
+        question
+    }
+}
+
 /// Which of the rules below can be asked: values are carried on of those whose operator is latest.
 pub(crate) fn selection(question: &Question) -> Selection {
     let mut selection = Selection::default();

@@ -107,14 +107,15 @@ async fn a_rebuild_finds_what_was_wrong_and_takes_its_place() {
     let client = world.db.client().await;
     let planted = "UPDATE pre_aggregates SET value = value + 1000 \
                    WHERE grain = 1440 AND operator = 2";
-    assert_eq!(client.execute(planted, &[]).await.unwrap(), 4);
+    let planted = client.execute(planted, &[]).await.unwrap();
+    assert!(planted > 4, "of four principals, and totals: {planted}");
     assert_ne!(values(&totals().await), right);
     world.store(&events(300, 400)).await;
     world.sweep(30).await;
 
     let rebuild = begin(connection, "b_sum").await;
     let found = compare(&rebuild, connection).await;
-    assert_eq!(found.different, 4);
+    assert_eq!(found.different.unsigned_abs(), planted);
     let first = found.first.unwrap();
     assert!(first.live.unwrap().contains("\"grain\": 1440"));
     assert!(first.built.is_some());

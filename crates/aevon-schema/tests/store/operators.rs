@@ -294,8 +294,8 @@ async fn groups_stand_beside_the_ungrouped_series_and_dimensions_must_be_the_rul
         );
         world.sweep(4).await;
     }
-    // Five groups and the ungrouped series.
-    assert_eq!(world.count("series").await, 6);
+    // Five groups and the ungrouped series, and the same of the tenant.
+    assert_eq!(world.count("series").await, 12);
     let error = world.ask("p", by("colour")).await.unwrap_err();
     let says = "the rule tokens has no dimension colour; it is grouped by model";
     assert_eq!(error.to_string(), says);

@@ -47,6 +47,14 @@ async fn check(world: &World, versions: &Versions) -> Checked {
             all.swept.extend(checked.swept);
             all.unswept.extend(checked.unswept);
         }
+        let tenants = verify::tenants(&mut connection, partition, "", 1_000);
+        for tenant in tenants.await.unwrap() {
+            let checked = verify::check_totals(&mut connection, partition, &tenant, versions);
+            let checked = checked.await.unwrap();
+            all.buckets += checked.buckets;
+            all.differences += checked.differences;
+            all.first = all.first.or(checked.first);
+        }
     }
     all
 }
@@ -183,7 +191,11 @@ async fn a_principal_with_more_rows_than_are_held_is_verified_part_by_part() {
                       SELECT grain, max(window_start) FROM pre_aggregates GROUP BY grain)";
     let changed = client.execute(change, &[]).await.unwrap();
     let checked = check(&world, &Versions::default()).await;
-    assert_eq!((checked.differences, changed), (changed, 6), "two series");
+    assert_eq!(
+        (checked.differences, changed),
+        (changed, 12),
+        "two series, and two of totals"
+    );
     let first = checked.first.unwrap();
     assert_eq!(
         (first.principal.principal_id.as_str(), first.column),

@@ -10,6 +10,8 @@ mod explain;
 mod formats;
 mod ingest;
 mod log;
+mod many;
+mod meters;
 mod openapi;
 mod operation;
 mod overload;

@@ -253,7 +253,7 @@ async fn a_role_without_its_rights_is_not_ready_until_it_has_them() {
         ),
         (
             "projection-svc",
-            "GRANT SELECT ON partitions, principals, voids, rules, answering_rules, series, \
+            "GRANT SELECT ON partitions, principals, tenants, voids, rules, answering_rules, series, \
              pre_aggregates, sweep_checkpoints, api_keys TO r",
             "GRANT SELECT ON events TO r",
             "lacks SELECT on events",
@@ -263,7 +263,8 @@ async fn a_role_without_its_rights_is_not_ready_until_it_has_them() {
             "GRANT SELECT ON partitions, principals, events, voids, swept_generations TO r; \
              GRANT SELECT, INSERT, UPDATE ON rules TO r; GRANT SELECT, INSERT, DELETE ON series TO r; \
              GRANT SELECT, INSERT, UPDATE, DELETE ON sweep_checkpoints, discards TO r; \
-             GRANT USAGE ON SEQUENCE series_numbers TO r; GRANT SELECT, UPDATE ON sweep_leases TO r; \
+             GRANT USAGE ON SEQUENCE series_numbers, principal_numbers TO r; \
+             GRANT SELECT, INSERT ON tenants TO r; GRANT SELECT, UPDATE ON sweep_leases TO r; \
              GRANT SELECT, INSERT, DELETE ON pre_aggregates TO r",
             "GRANT UPDATE ON pre_aggregates TO r",
             "lacks UPDATE on pre_aggregates",

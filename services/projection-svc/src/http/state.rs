@@ -1,8 +1,10 @@
-//! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal.
+//! `GET /v1/state/{tenant}/{principal}`: what the log adds up to for one principal; and
+//! `GET /v1/state/{tenant}`, for one, for several, or for all of a tenant's.
 
 mod asked;
 pub(crate) mod explain;
 mod lines;
+mod many;
 mod moment;
 mod shown;
 pub(crate) mod verify;
@@ -12,15 +14,17 @@ use super::request::{Parameters, identifier, invalid, path_identifier};
 use super::{authorized_tenant, not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use aevon_core::calendar::tzdb;
 use aevon_core::identity::partition_of;
 use aevon_core::position::Version;
-use aevon_core::state::TooLarge;
+use aevon_core::state::{Question, TooLarge};
 use aevon_schema::state::{self, State, StateError, StateQuery};
 use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
-pub(crate) use asked::{QuestionParameters, SelectionParameters};
+pub(crate) use asked::{QuestionParameters, SelectionParameters, dimension, selected, zone};
+pub(crate) use many::{MAX_NAMED, OfTenant};
 use moment::Moment;
 pub(crate) use moment::MomentParameters;
 use serde::Serialize;
@@ -30,6 +34,8 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use utoipa::IntoResponses;
 
+/// Longest version that stands in a header, too.
+const MAX_HEADER: usize = 2_048;
 /// An answer as CSV.
 const CSV: &str = "principal_id,rule,rule_version,operator,unit,window_start,window_end,group.model,\
 value,event_count,skipped_count,relative_error\r\nuser_123,tokens_used,3,sum,tokens,\
@@ -48,6 +54,7 @@ impl IntoResponses for Problems {
             Code::RangeRequired,
             Code::TooManyWindows,
             Code::TooManyGroups,
+            Code::IncompleteVersion,
             Code::VersionOfAnotherPartition,
             Code::AsOfInFuture,
             Code::UnknownRule,
@@ -115,9 +122,11 @@ pub(crate) async fn get(
     answer(&projection, &request, tenant_id, principal_id, parameters).await
 }
 
-/// Read the state of any principal
+/// Read the state of a tenant
 ///
-/// The same, for identifiers that proxies would mangle in a path.
+/// With one `principal_id` the same as the route that has it in its path, for identifiers that proxies
+/// would mangle there. With several, or none, a list, whose pages are all of one version; with
+/// `scope=tenant` the total of all principals.
 #[utoipa::path(
     get,
     path = "/v1/state/{tenant}",
@@ -127,28 +136,26 @@ pub(crate) async fn get(
     params(
         ("tenant" = String, Path, description = "The tenant.", min_length = 1, max_length = 512,
          example = "acme"),
-        ("principal_id" = String, Query, description = "The principal.", min_length = 1,
-         max_length = 512, example = "user_123"),
+        many::ManyParameters,
         SelectionParameters,
         QuestionParameters,
         MomentParameters,
     ),
     responses(
-        (status = 200, description = "The state; rows of its values, as `accept` asks",
-         headers(("aevon-version" = String), ("etag" = String)),
+        (status = 200, description = "The state, the total, or a page of a list; rows of its values, \
+         as `accept` asks", headers(("aevon-version" = String), ("etag" = String)),
          content(
-            (Answer = "application/json", example = json!({
-            "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
-            "granularity": "total", "timezone": "UTC", "version": "7:90210",
-            "as_of": "2026-02-11T10:30:01.000017Z",
-            "states": [
-                {"rule": "api_requests", "rule_version": 1, "operator": "count",
-                 "values": [{"window_start": null, "window_end": null, "value": "12",
-                             "event_count": 12, "skipped_count": 0}]},
-                {"rule": "tokens_used", "rule_version": 3, "operator": "sum", "unit": "tokens",
-                 "values": [{"window_start": null, "window_end": null, "value": "123.5",
-                             "event_count": 7, "skipped_count": 0}]}
+            (OfTenant = "application/json", example = json!({
+            "tenant_id": "acme", "start": null, "end": null, "granularity": "total",
+            "timezone": "UTC", "version": "3:17,7:90210", "as_of": "2026-02-11T10:30:01.000017Z",
+            "items": [
+                {"principal_id": "user_123", "states": [
+                    {"rule": "tokens_used", "rule_version": 3, "operator": "sum", "unit": "tokens",
+                     "values": [{"window_start": null, "window_end": null, "value": "123.5",
+                                 "event_count": 7, "skipped_count": 0}]}
+                ]}
             ],
+            "next": null,
             "meta": {"data_through": "2026-02-11T10:30:01.000017Z", "staleness_seconds": 0,
                      "lag_events": 12}
         })),
@@ -166,8 +173,19 @@ pub(crate) async fn get_by_parameter(
 ) -> Result<HttpResponse, Problem> {
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let mut parameters = Parameters::of(&request)?;
-    let principal_id = principal(&mut parameters)?;
-    answer(&projection, &request, tenant_id, principal_id, parameters).await
+    let mut names = parameters.all("principal_id");
+    match parameters.one("scope")?.as_deref() {
+        None if names.len() == 1 => {
+            let principal_id = identifier("principal_id", names.remove(0))?;
+            answer(&projection, &request, tenant_id, principal_id, parameters).await
+        }
+        None => many::list(&projection, &request, tenant_id, names, parameters).await,
+        Some("tenant") if names.is_empty() => {
+            many::total(&projection, &request, tenant_id, parameters).await
+        }
+        Some("tenant") => Err(invalid("scope", "excludes principal_id")),
+        Some(other) => Err(invalid("scope", format!("{other:?} is not tenant"))),
+    }
 }
 
 /// Takes the principal of a route that has it among its parameters.
@@ -206,7 +224,7 @@ async fn answer(
     principal_id: String,
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
-    let known = Known::of(request);
+    let sending = Sending::of(request);
     let (query, partitions) = query(projection, tenant_id, principal_id, &mut parameters)?;
     parameters.finish()?;
     let span = tracing::debug_span!(target: telemetry::WORK, "read", buckets = Empty, raw = Empty);
@@ -216,46 +234,72 @@ async fn answer(
     let state = read.map_err(|error| problem(&error))?;
     span.record("buckets", state.buckets);
     span.record("raw", state.raw_events);
-    send(Format::of(request), &known, &query, &state)
-}
-
-/// Sends an answer, unless the caller has it.
-fn send(
-    format: Format,
-    known: &Known,
-    query: &StateQuery,
-    state: &State,
-) -> Result<HttpResponse, Problem> {
-    let version = Version::from(state.position);
-    let header = (VERSION_HEADER, version.to_string());
-    let answer = Answer::new(query, version, state);
-    let tag = format.tag(&determinants(query, &answer));
-    if let Some(mut response) = known.not_modified(&tag) {
-        return Ok(response.insert_header(header).finish());
-    }
-    let mut response = tagged(format.ok(), tag);
-    response.insert_header(header);
+    let answer = Answer::new(&query, Version::from(state.position), &state);
+    let mut determinants = rules_of(&answer.states);
+    determinants.extend(of_question(&query.tenant_id, &query.question));
+    determinants.push(query.principal_id.clone());
     let states = once((Some(query.principal_id.as_str()), answer.states.as_slice()));
-    Ok(match format {
-        Format::Json => response.json(answer),
-        Format::Csv => response.body(lines::as_csv(states)?),
-        Format::Ndjson => response.body(lines::as_ndjson(states)?),
-    })
+    sending.send((&answer.version, determinants), &answer, states)
 }
 
-/// Everything of which an answer is a function, but for `meta`.
-fn determinants(query: &StateQuery, answer: &Answer<'_>) -> Vec<String> {
-    let mut parts = vec![
-        query.tenant_id.clone(),
-        query.principal_id.clone(),
-        format!("{:?}", query.question),
-        answer.version.to_string(),
-    ];
-    // The same zone may have other rules in another release.
-    parts.extend(answer.tzdb.map(str::to_owned));
-    let states = answer.states.iter();
-    parts.extend(states.map(|state| format!("{}:{}", state.rule, state.rule_version)));
+/// How an answer is sent to a caller.
+struct Sending {
+    format: Format,
+    known: Known,
+}
+
+impl Sending {
+    fn of(request: &HttpRequest) -> Self {
+        Self {
+            format: Format::of(request),
+            known: Known::of(request),
+        }
+    }
+
+    /// Sends an answer that is a function of its version and of these, but for `meta`; not again where
+    /// the caller has it.
+    fn send<'a>(
+        &self,
+        (version, determinants): (&Version, Vec<String>),
+        whole: &impl Serialize,
+        states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
+    ) -> Result<HttpResponse, Problem> {
+        let determinants = once(version.to_string()).chain(determinants);
+        let tag = self.format.tag(&determinants.collect::<Vec<_>>());
+        let not_modified = self.known.not_modified(&tag);
+        let is_known = not_modified.is_some();
+        let mut response = not_modified.unwrap_or_else(|| tagged(self.format.ok(), tag));
+        insert_version(&mut response, version);
+        Ok(match self.format {
+            _ if is_known => response.finish(),
+            Format::Json => response.json(whole),
+            Format::Csv => response.body(lines::as_csv(states)?),
+            Format::Ndjson => response.body(lines::as_ndjson(states)?),
+        })
+    }
+}
+
+/// Names the version in the header, too, where it is not too long for that.
+pub(crate) fn insert_version(response: &mut HttpResponseBuilder, version: &Version) {
+    let version = version.to_string();
+    if version.len() <= MAX_HEADER {
+        response.insert_header((VERSION_HEADER, version));
+    }
+}
+
+/// What every answer is a function of, beside its version and its rules.
+fn of_question(tenant_id: &str, question: &Question) -> Vec<String> {
+    let mut parts = vec![tenant_id.to_owned(), format!("{question:?}")];
+    if !question.zone.is_utc() {
+        // The same zone may have other rules in another release.
+        parts.push(tzdb().to_owned());
+    }
     parts
+}
+
+fn rules_of<'a>(states: impl IntoIterator<Item = &'a RuleAnswer<'a>>) -> Vec<String> {
+    let named = |state: &RuleAnswer<'_>| format!("{}:{}", state.rule, state.rule_version);
+    states.into_iter().map(named).collect()
 }
 
 /// An answer as it is sent.
@@ -263,11 +307,12 @@ pub(crate) fn body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serializ
     Answer::new(query, Version::from(state.position), state)
 }
 
-fn problem(error: &StateError) -> Problem {
+pub(crate) fn problem(error: &StateError) -> Problem {
     let detail = error.to_string();
     match error {
         StateError::Store(error) => store_problem(error),
         StateError::UnknownRule(_) => Problem::new(Code::UnknownRule, detail),
+        StateError::IncompleteVersion { .. } => Problem::new(Code::IncompleteVersion, detail),
         StateError::UnknownVersion { .. } => Problem::new(Code::UnknownVersion, detail),
         StateError::NotVisible { .. } => {
             let detail = format!("{detail}; ask again, or wait longer for it with `wait`");
@@ -279,9 +324,10 @@ fn problem(error: &StateError) -> Problem {
         StateError::FromAbove { .. } => invalid("from_version", detail),
         StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
         StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
-        StateError::BudgetExceeded(_) => {
+        StateError::BudgetExceeded(_) | StateError::TooManyUnswept(_) => {
             let what_to_do = "ask for a shorter range or fewer rules, or ask again when the \
-                              aggregator has caught up (lag_events of /v1/rules)";
+                              aggregator has caught up (lag_events of /v1/rules); totals of a rule \
+                              that is older than they are take an `aevon rebuild` of it";
             Problem::new(Code::QueryBudgetExceeded, format!("{detail}; {what_to_do}"))
         }
     }

@@ -3,7 +3,7 @@
 use crate::http::request::{Parameters, instant, invalid, wait};
 use aevon_core::position::Version;
 use aevon_core::time::Timestamp;
-use aevon_schema::state::At;
+use aevon_schema::state::{AsOf, At};
 use aevon_service::problem::{Code, Problem};
 use std::time::Duration;
 use utoipa::IntoParams;
@@ -52,16 +52,10 @@ impl Moment {
         partition: i32,
         latest: Timestamp,
     ) -> Result<Self, Problem> {
-        let as_of = instant(parameters, "as_of")?;
-        let at = match (version(parameters, "version")?, as_of) {
-            (None, None) => None,
-            (Some(_), Some(_)) => return Err(invalid("version", "excludes as_of")),
-            (None, Some(at)) if at > latest => {
-                let detail = format!("as_of {at} lies ahead of {latest}, the latest that is taken");
-                return Err(Problem::new(Code::AsOfInFuture, detail));
-            }
-            (None, Some(at)) => Some(At::Instant(at)),
-            (Some(version), None) => Some(At::Version(in_partition(&version, partition)?)),
+        let at = match as_of(parameters, latest)? {
+            None => None,
+            Some(AsOf::Instant(at)) => Some(At::Instant(at)),
+            Some(AsOf::Version(version)) => Some(At::Version(in_partition(&version, partition)?)),
         };
         let min_version = version(parameters, "min_version")?;
         Ok(Self {
@@ -72,6 +66,41 @@ impl Moment {
                 .unwrap_or(0),
             wait: wait(parameters, MAX_WAIT)?,
         })
+    }
+}
+
+/// The moment of a question over several partitions.
+pub(super) struct OverAll {
+    pub(super) as_of: Option<AsOf>,
+    pub(super) min_version: Version,
+    pub(super) wait: Duration,
+}
+
+impl OverAll {
+    /// Takes the parameters. An `as_of` behind `latest` lies in the future.
+    ///
+    /// # Errors
+    /// 400.
+    pub(super) fn take(parameters: &mut Parameters, latest: Timestamp) -> Result<Self, Problem> {
+        Ok(Self {
+            as_of: as_of(parameters, latest)?,
+            min_version: version(parameters, "min_version")?.unwrap_or_default(),
+            wait: wait(parameters, MAX_WAIT)?,
+        })
+    }
+}
+
+fn as_of(parameters: &mut Parameters, latest: Timestamp) -> Result<Option<AsOf>, Problem> {
+    let as_of = instant(parameters, "as_of")?;
+    match (version(parameters, "version")?, as_of) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(invalid("version", "excludes as_of")),
+        (None, Some(at)) if at > latest => {
+            let detail = format!("as_of {at} lies ahead of {latest}, the latest that is taken");
+            Err(Problem::new(Code::AsOfInFuture, detail))
+        }
+        (None, Some(at)) => Ok(Some(AsOf::Instant(at))),
+        (Some(version), None) => Ok(Some(AsOf::Version(version))),
     }
 }
 

@@ -4,8 +4,9 @@ use crate::http::operators;
 use aevon_core::calendar::tzdb;
 use aevon_core::operator::Operator;
 use aevon_core::position::Version;
+use aevon_core::state::Question;
 use aevon_core::time::Timestamp;
-use aevon_schema::state::{RuleState, State, StateQuery};
+use aevon_schema::state::{RuleState, State, StateQuery, TenantQuery, TenantState};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -14,7 +15,14 @@ use utoipa::ToSchema;
 #[schema(as = State)]
 pub(crate) struct Answer<'a> {
     tenant_id: &'a str,
-    principal_id: &'a str,
+    /// Only where it is about the total of the tenant: `tenant`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    scope: Option<&'static str>,
+    /// Only where it is about one principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    principal_id: Option<&'a str>,
     #[schema(value_type = Option<String>, format = DateTime, required)]
     start: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime, required)]
@@ -25,12 +33,13 @@ pub(crate) struct Answer<'a> {
     /// The release of the tz database, where that is not UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, pattern = "^[0-9]{4}[a-z]+$")]
-    pub(super) tzdb: Option<&'static str>,
-    /// Where in the principal's partition the answer stands: at the head of the snapshot that
-    /// answered, or where it was asked for. As a parameter it gives the same answer, for ever.
+    tzdb: Option<&'static str>,
+    /// Where in the principal's partition, or in all of them, the answer stands: at the head of the
+    /// snapshot that answered, or where it was asked for. As a parameter it gives the same answer, for
+    /// ever.
     #[schema(value_type = String)]
     pub(super) version: Version,
-    /// When that event was ingested.
+    /// When that event was ingested; of a total the instant asked for, or the newest stamp among them.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     as_of: Option<Timestamp>,
     /// Where there is just one state, its fields stand here too.
@@ -122,45 +131,73 @@ impl Serialize for Group<'_> {
 
 /// What may differ between two equal answers.
 #[derive(Serialize, ToSchema)]
-struct Meta {
+pub(super) struct Meta {
     #[schema(value_type = Option<String>, format = DateTime, required)]
-    data_through: Option<Timestamp>,
+    pub(super) data_through: Option<Timestamp>,
     /// How far this database is behind its primary.
     #[serde(serialize_with = "plain")]
-    staleness_seconds: f64,
+    pub(super) staleness_seconds: f64,
     /// Events that were folded from the raw log, as no bucket holds them yet.
-    lag_events: i64,
+    pub(super) lag_events: i64,
 }
 
 impl<'a> Answer<'a> {
     pub(super) fn new(query: &'a StateQuery, version: Version, state: &'a State) -> Self {
-        let states: Vec<RuleAnswer<'a>> = state.states.iter().map(RuleAnswer::new).collect();
+        let meta = Meta {
+            data_through: state.data_through,
+            staleness_seconds: state.staleness_seconds,
+            lag_events: lag_events(&state.states),
+        };
+        let mut answer = Self::of(&query.tenant_id, &query.question, &state.states, meta);
+        answer.principal_id = Some(&query.principal_id);
+        answer.version = version;
+        answer.as_of = state.data_through;
+        answer
+    }
+
+    /// The total of a tenant.
+    pub(super) fn total(query: &'a TenantQuery, state: &'a TenantState) -> Self {
+        let meta = Meta {
+            data_through: state.data_through,
+            staleness_seconds: state.staleness_seconds,
+            lag_events: lag_events(&state.states),
+        };
+        let mut answer = Self::of(&query.tenant_id, &query.question, &state.states, meta);
+        answer.scope = Some("tenant");
+        answer.version = state.version.clone();
+        answer.as_of = state.as_of;
+        answer
+    }
+
+    fn of(tenant_id: &'a str, question: &Question, states: &'a [RuleState], meta: Meta) -> Self {
+        let states: Vec<RuleAnswer<'a>> = states.iter().map(RuleAnswer::new).collect();
         Self {
-            tenant_id: &query.tenant_id,
-            principal_id: &query.principal_id,
-            start: query.question.range.start,
-            end: query.question.range.end,
-            granularity: query.question.granularity.as_str(),
-            timezone: query.question.zone.name(),
-            tzdb: (!query.question.zone.is_utc()).then(tzdb),
-            version,
-            as_of: state.data_through,
+            tenant_id,
+            scope: None,
+            principal_id: None,
+            start: question.range.start,
+            end: question.range.end,
+            granularity: question.granularity.as_str(),
+            timezone: question.zone.name(),
+            tzdb: (!question.zone.is_utc()).then(tzdb),
+            version: Version::default(),
+            as_of: None,
             only: match states.as_slice() {
                 [only] => Some(only.clone()),
                 _ => None,
             },
             states,
-            meta: Meta {
-                data_through: state.data_through,
-                staleness_seconds: state.staleness_seconds,
-                lag_events: state.states.iter().map(|s| s.lag_events).max().unwrap_or(0),
-            },
+            meta,
         }
     }
 }
 
+fn lag_events(states: &[RuleState]) -> i64 {
+    states.iter().map(|s| s.lag_events).max().unwrap_or(0)
+}
+
 impl<'a> RuleAnswer<'a> {
-    fn new(state: &'a RuleState) -> Self {
+    pub(super) fn new(state: &'a RuleState) -> Self {
         let operator = state.rule.operator;
         let value = |value: &'a aevon_core::state::Value| {
             let shown = value.shown(operator);

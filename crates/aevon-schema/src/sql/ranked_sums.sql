@@ -1,0 +1,131 @@
+-- ranked_sums: what principals of a tenant add up to by a rule whose buckets Postgres can add up, as of
+-- positions ($5) of the partitions, which may be the newest ($13): what their order takes.
+-- The parts of a plan have places: its day, its two hours and minutes, then the day, the hour and the
+-- minute before it; a place without a part is null, and planned away: this is planned for each question.
+-- A row that does not stand at the version, or a void that the buckets do not hold yet, makes its
+-- principal unsettled.
+-- Unsettled principals come, and those of whom more is known ($11), and of the others the first so many
+-- ($12) by value, and whoever has the value of the last. Aggregates that nobody needs are planned away
+WITH voided AS MATERIALIZED (
+    SELECT DISTINCT v.principal_no
+    FROM unnest($4, $5) WITH ORDINALITY AS u (checkpoint, seq, place)
+    CROSS JOIN LATERAL (
+        SELECT n.principal_no
+        FROM voids n
+        WHERE n.partition = u.place - 1
+          AND n.void_seq > u.checkpoint
+          AND n.void_seq <= u.seq
+        -- Keeps the planner from reading every void there is.
+        OFFSET 0
+    ) v
+), known AS MATERIALIZED (
+    SELECT p.principal_no
+    FROM unnest($11) AS u (principal_id)
+    JOIN principals p ON p.tenant_id = $1 AND p.principal_id = u.principal_id
+), added AS MATERIALIZED (
+    SELECT s.principal_no,
+           CASE WHEN NOT $13 THEN bool_or(b.last_seq > ($5)[s.partition + 1]) END AS has_more,
+           CASE WHEN NOT $13 THEN bool_or(b.last_void_seq > ($5)[s.partition + 1]) END AS is_voided,
+           -- Where all events of a row were voided nothing happened.
+           max(b.event_count + b.skipped_count) AS largest_count,
+           CASE WHEN $3 IN (1, 5) THEN sum(b.event_count) END AS event_count,
+           CASE $3
+               WHEN 1 THEN NULL
+               WHEN 3 THEN min(b.value)
+               WHEN 4 THEN max(b.value)
+               WHEN 8 THEN sum(b.value) FILTER (WHERE NOT b.before)
+               ELSE sum(b.value)
+           END AS value,
+           CASE $3 WHEN 8 THEN sum(b.moment) FILTER (WHERE NOT b.before) END AS moment,
+           CASE $3 WHEN 8 THEN sum(b.value) FILTER (WHERE b.before) END AS value_before
+    FROM principals p
+    JOIN series s ON s.principal_no = p.principal_no
+    JOIN (
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, false AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 1440 AND n.window_start >= ($6)[1] AND n.window_start < ($7)[1]
+        UNION ALL
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, false AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 60 AND n.window_start >= ($6)[2] AND n.window_start < ($7)[2]
+        UNION ALL
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, false AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 60 AND n.window_start >= ($6)[3] AND n.window_start < ($7)[3]
+        UNION ALL
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, false AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 1 AND n.window_start >= ($6)[4] AND n.window_start < ($7)[4]
+        UNION ALL
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, false AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 1 AND n.window_start >= ($6)[5] AND n.window_start < ($7)[5]
+        UNION ALL
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, true AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 1440 AND n.window_start >= ($6)[6] AND n.window_start < ($7)[6]
+        UNION ALL
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, true AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 60 AND n.window_start >= ($6)[7] AND n.window_start < ($7)[7]
+        UNION ALL
+        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
+               n.last_seq, n.last_void_seq, true AS before
+        FROM pre_aggregates n
+        WHERE n.grain = 1 AND n.window_start >= ($6)[8] AND n.window_start < ($7)[8]
+    ) b ON b.series_no = s.series_no
+    WHERE p.tenant_id = $1
+      AND s.rule_no = $2
+      AND s.generation = (SELECT r.generation FROM rules r WHERE r.rule_no = $2)
+      AND s.labels_hash >= $8
+      AND s.labels_hash <= $9
+      -- Each dimension that is asked for has one of the labels that are kept.
+      AND ($10 = '{}'::jsonb OR NOT EXISTS (
+        SELECT FROM jsonb_each($10) k (dimension, labels)
+        WHERE NOT k.labels @> coalesce(s.labels -> k.dimension, 'null'::jsonb)
+      ))
+      -- The licence, by partition.
+      AND ($4)[s.partition + 1] IS NOT NULL
+      AND ($13 OR b.first_seq <= ($5)[s.partition + 1])
+    GROUP BY s.principal_no
+), judged AS (
+    SELECT a.*,
+           coalesce(a.has_more, false) OR coalesce(a.is_voided, false)
+           OR a.principal_no IN (SELECT v.principal_no FROM voided v) AS is_unsettled,
+           CASE $3
+               WHEN 1 THEN a.event_count
+               WHEN 2 THEN coalesce(a.value, 0)
+               WHEN 3 THEN a.value
+               WHEN 4 THEN a.value
+           END AS rank
+    FROM added a
+), settled AS (
+    SELECT j.*
+    FROM judged j
+    WHERE NOT j.is_unsettled
+      AND j.largest_count > 0
+      AND j.principal_no NOT IN (SELECT k.principal_no FROM known k)
+), last AS MATERIALIZED (
+    SELECT s.rank FROM settled s ORDER BY s.rank DESC NULLS LAST OFFSET $12 - 1 LIMIT 1
+), chosen AS (
+    SELECT j.*
+    FROM judged j
+    WHERE j.is_unsettled OR j.principal_no IN (SELECT k.principal_no FROM known k)
+    UNION ALL
+    SELECT s.*
+    FROM settled s
+    WHERE (SELECT count(l.rank) FROM last l) = 0 OR s.rank >= (SELECT l.rank FROM last l)
+)
+SELECT p.principal_id, coalesce(c.event_count, 0)::bigint, c.value, c.moment, NULL::timestamptz,
+       NULL::bigint, NULL::bytea, c.value_before, c.largest_count > 0, c.is_unsettled
+FROM chosen c
+CROSS JOIN LATERAL (
+    SELECT q.principal_id FROM principals q WHERE q.principal_no = c.principal_no OFFSET 0
+) p

@@ -1,0 +1,30 @@
+-- state_rules_of: the rule versions asked for, and their checkpoints in each of several partitions ($5):
+-- of their buckets, and of totals of tenants
+SELECT r.rule_no, r.version, r.definition,
+       ARRAY(
+           SELECT c.seq
+           FROM unnest($5) WITH ORDINALITY AS u (partition, place)
+           LEFT JOIN sweep_checkpoints c
+                  ON c.rule_no = r.rule_no
+                 AND c.generation = r.generation
+                 AND c.partition = u.partition
+           ORDER BY u.place
+       ),
+       ARRAY(
+           SELECT c.totals_seq
+           FROM unnest($5) WITH ORDINALITY AS u (partition, place)
+           LEFT JOIN sweep_checkpoints c
+                  ON c.rule_no = r.rule_no
+                 AND c.generation = r.generation
+                 AND c.partition = u.partition
+                 AND c.totals_seq = c.seq
+           ORDER BY u.place
+       )
+FROM rules r
+WHERE r.rule_no IN (
+    SELECT a.rule_no FROM answering_rules a WHERE $1 OR a.name = ANY ($2)
+    UNION
+    SELECT v.rule_no FROM rules v JOIN unnest($3, $4) AS u (name, version)
+      ON v.name = u.name AND v.version = u.version
+)
+ORDER BY r.name, r.version

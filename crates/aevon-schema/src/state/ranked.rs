@@ -1,0 +1,467 @@
+//! Principals by what they add up to: the largest first.
+//!
+//! Postgres adds up the buckets of each principal; events that no bucket holds are folded beside, for
+//! those who have any. Whose buckets do not stand as they are at the version is read by itself.
+//!
+//! Invariant: memory is bounded: by a page, and by those who have events that no bucket holds.
+
+use super::list::{AT_ONCE, Answered, Page};
+use super::rows::{Cost, Finished, RawOfTenantRow, Rows, Turn};
+use super::several::{Found, OverAll, Part, Several, answers};
+use super::{PageEnd, StateError};
+use crate::error::StoreError;
+use crate::statement::Statement;
+use crate::values::{JsonString, JsonText, end_to_pg, from_pg, start_to_pg};
+use aevon_core::amount::Amount;
+use aevon_core::filter::Subject;
+use aevon_core::fold::Fact;
+use aevon_core::operator::{Columns, Kept, Level, Operator, Partial};
+use aevon_core::position::Position;
+use aevon_core::rule::Rule;
+use aevon_core::state::{
+    Answer, MAX_HELD_BYTES, Plan, Question, Range, Rank, Ranking, Span, TooLarge, total,
+};
+use aevon_core::time::Grain;
+use bigdecimal::BigDecimal;
+use diesel::QueryResult;
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{
+    Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Numeric, Text, Timestamptz,
+};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use futures_util::TryStreamExt;
+use rustc_hash::FxHashMap;
+
+/// Most principals with events that no bucket holds, and most whose buckets do not stand.
+const MAX_BESIDE: usize = 100_000;
+/// One statement reads a tenant's day or month: it is planned for the question, as the planner likes.
+const PLAN_FREELY: &str = "SET LOCAL plan_cache_mode = force_custom_plan; \
+                           SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; \
+                           SET LOCAL enable_sort = on; SET LOCAL work_mem = '64MB'; \
+                           SET LOCAL max_parallel_workers_per_gather = 2";
+
+/// What is asked of one rule.
+struct Asked<'a> {
+    rule: &'a Rule,
+    question: &'a Question,
+    plan: &'a Plan,
+}
+
+/// Those who have events that no bucket holds.
+type Beside<'a> = FxHashMap<String, Answer<'a>>;
+
+impl Several<'_> {
+    /// Lets the planner do as it likes, until the transaction ends.
+    async fn plan_freely(&self) -> Result<(), StoreError> {
+        let mut pg = self.pg;
+        Ok(pg.batch_execute(PLAN_FREELY).await?)
+    }
+
+    /// A page behind a place.
+    pub(super) async fn by_value(
+        &self,
+        found: &Found,
+        after: Option<Rank>,
+        limit: usize,
+    ) -> Answered<Page> {
+        let [over] = found.rules.as_slice() else {
+            let what = "a list by value is asked of one rule";
+            return Err(StoreError::Corrupt(what.to_owned()));
+        };
+        let question = &self.query.question;
+        let asked = Asked {
+            rule: &over.rule.rule,
+            question,
+            plan: &Plan::new(question),
+        };
+        // One more than is asked for shows whether there is another page.
+        let is_first = after.is_none();
+        let mut ranking = Ranking::new(limit + 1, after);
+        let (mut beside, mut cost) = match self.beside(found, &asked).await? {
+            Ok(beside) => beside,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.plan_freely().await?;
+        let enough = enough_of(asked.rule.operator, is_first, limit);
+        let added = self.add_sums(found, over, &asked, enough, &mut beside, &mut ranking);
+        let unsettled = match added.await? {
+            Ok((unsettled, buckets)) => {
+                cost.buckets += buckets;
+                unsettled
+            }
+            Err(error) => return Ok(Err(error)),
+        };
+        for (principal_id, answer) in beside {
+            if let Err(error) = asked.offer(&mut ranking, principal_id, Finished::of(answer)) {
+                return Ok(Err(error));
+            }
+        }
+        for names in unsettled.chunks(AT_ONCE) {
+            let (finished, took) = self.finished(found, names).await?;
+            cost.buckets += took.buckets;
+            cost.raw_events += took.raw_events;
+            for (name, finished) in names.iter().zip(finished.into_iter().flatten()) {
+                if let Err(error) = asked.offer(&mut ranking, name.clone(), finished) {
+                    return Ok(Err(error));
+                }
+            }
+        }
+        self.ranked(found, ranking, limit, cost).await
+    }
+
+    /// The states of those on the page.
+    async fn ranked(
+        &self,
+        found: &Found,
+        ranking: Ranking<()>,
+        limit: usize,
+        mut cost: Cost,
+    ) -> Answered<Page> {
+        let ranks: Vec<Rank> = ranking
+            .finish()
+            .into_iter()
+            .map(|(rank, ())| rank)
+            .collect();
+        let names = ranks
+            .iter()
+            .take(limit)
+            .map(|rank| rank.principal_id.clone());
+        let names: Vec<String> = names.collect();
+        let mut page = match self.states_of(found, &names).await? {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        cost.buckets += page.cost.buckets;
+        cost.raw_events += page.cost.raw_events;
+        page.cost = cost;
+        if page.items.len() < ranks.len() {
+            let last = page.items.len().checked_sub(1).and_then(|at| ranks.get(at));
+            page.next = last.cloned().map(PageEnd::Rank);
+        }
+        Ok(Ok(page))
+    }
+
+    /// Folds the events that no bucket of the plan holds: of parts of minutes, found through the spans
+    /// of the tenant's own, and of the tail.
+    async fn beside<'q>(&self, found: &Found, asked: &Asked<'q>) -> Answered<(Beside<'q>, Cost)> {
+        let edges = Plan {
+            edges: asked.plan.edges.clone(),
+            edges_before: asked.plan.edges_before.clone(),
+            ..Plan::default()
+        };
+        let has_edges = !(edges.edges.is_empty() && edges.edges_before.is_empty());
+        let (mut beside, mut cost) = (Beside::default(), Cost::default());
+        for place in found.places.iter().filter(|place| place.is_touched) {
+            let part = Part {
+                past: self.past(place.partition, self.query, true),
+                chosen: found.chosen(place.partition, true),
+                seq: place.seq,
+                set: 0,
+            };
+            let Part { past, chosen, .. } = &part;
+            let mut spans = Vec::new();
+            if has_edges {
+                let tree = past
+                    .tree(&edges, place.seq)
+                    .await
+                    .map_err(StoreError::from)?;
+                // Only the spans are wanted.
+                let mut nobody = answers(&found.rules, asked.question, &edges);
+                (_, spans) = self
+                    .add_tree(past, (&mut nobody, chosen), &edges, place.seq, tree)
+                    .await?;
+            }
+            spans.extend(past.tail(chosen, place.seq));
+            let spans = Span::disjoint(spans);
+            if spans.is_empty() {
+                continue;
+            }
+            let events = past.events_of_tenant(chosen, place.seq, &spans).await;
+            let events = events.map_err(StoreError::from)?;
+            let checkpoint = chosen
+                .as_slice()
+                .first()
+                .and_then(|c| c.checkpoint)
+                .unwrap_or(0);
+            let at = (place.partition, checkpoint);
+            match add_events(&mut beside, asked, at, events).await? {
+                Ok(count) => cost.raw_events += count,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok((beside, cost)))
+    }
+
+    /// Takes what buckets add up to in: into what was folded beside, or at once. Gives back whose
+    /// buckets do not stand, and how many rows there were.
+    async fn add_sums(
+        &self,
+        found: &Found,
+        over: &OverAll,
+        asked: &Asked<'_>,
+        enough: i64,
+        beside: &mut Beside<'_>,
+        ranking: &mut Ranking<()>,
+    ) -> Answered<(Vec<String>, u64)> {
+        let known: Vec<&str> = beside.keys().map(String::as_str).collect();
+        let mut rows = self.sums(found, over, asked, (&known, enough)).await?;
+        let (mut unsettled, mut count, mut turn) = (Vec::new(), 0, Turn::default());
+        let mut current: Option<Sum> = None;
+        loop {
+            let next = rows.try_next().await?;
+            let next = next
+                .map(|row| Sum::of(asked.rule.operator, row))
+                .transpose()?;
+            count += u64::from(next.is_some());
+            turn.give().await;
+            let is_over = next.is_none();
+            let done = match (&mut current, next) {
+                (Some(sum), Some(next)) if sum.principal_id == next.principal_id => {
+                    sum.merge(asked.rule.operator, &next);
+                    None
+                }
+                (current, next) => std::mem::replace(current, next),
+            };
+            if let Some(sum) = done {
+                if sum.is_unsettled {
+                    beside.remove(&sum.principal_id);
+                    unsettled.push(sum.principal_id);
+                    if unsettled.len() > MAX_BESIDE {
+                        return Ok(Err(StateError::TooManyUnswept(MAX_BESIDE)));
+                    }
+                } else if let Some(answer) = beside.get_mut(&sum.principal_id) {
+                    answer.add_sum(true, &sum.before);
+                    answer.add_sum(false, &sum.inside);
+                } else {
+                    let partial = total(asked.rule, asked.question, &sum.before, &sum.inside);
+                    asked.rank(ranking, sum.principal_id, &partial);
+                }
+            }
+            if is_over {
+                return Ok(Ok((unsettled, count)));
+            }
+        }
+    }
+
+    async fn sums(
+        &self,
+        found: &Found,
+        over: &OverAll,
+        asked: &Asked<'_>,
+        (known, enough): (&[&str], i64),
+    ) -> QueryResult<impl Rows<SumRow> + use<>> {
+        let operator = asked.rule.operator;
+        let sql = match operator {
+            Operator::Latest | Operator::UniqueCount => include_str!("../sql/ranked_rows.sql"),
+            _ => include_str!("../sql/ranked_sums.sql"),
+        };
+        let grouping = &asked.question.grouping;
+        let (first_hash, last_hash) = match grouping.is_none() {
+            true => (&[][..], &[][..]),
+            false => (&[0][..], &[u8::MAX; 33][..]),
+        };
+        let keep = grouping.keep_json();
+        let parts = places(asked.plan, asked.question.looks_back(operator));
+        let froms: Vec<_> = parts
+            .iter()
+            .map(|p| p.map(|r| start_to_pg(r.start)))
+            .collect();
+        let tos: Vec<_> = parts.iter().map(|p| p.map(|r| end_to_pg(r.end))).collect();
+        let query = diesel::sql_query(sql)
+            .bind::<Text, _>(&self.query.tenant_id)
+            .bind::<Integer, _>(over.rule.rule_no)
+            .bind::<Integer, _>(i32::from(operator.code()))
+            .bind::<Array<Nullable<BigInt>>, _>(over.checkpoints_of_totals())
+            .bind::<Array<BigInt>, _>(found.seqs())
+            .bind::<Array<Nullable<Timestamptz>>, _>(froms)
+            .bind::<Array<Nullable<Timestamptz>>, _>(tos)
+            .bind::<Binary, _>(first_hash)
+            .bind::<Binary, _>(last_hash)
+            .bind::<Jsonb, _>(JsonText(&keep))
+            .bind::<Array<Text>, _>(known)
+            .bind::<BigInt, _>(enough)
+            .bind::<Bool, _>(self.asked.as_of.is_none());
+        Statement::<_, SumColumns>::new(query)
+            .load_stream::<SumRow>(&mut &*self.pg)
+            .await
+    }
+}
+
+impl Asked<'_> {
+    /// Takes an answer into the page, unless nothing is in it.
+    fn offer(
+        &self,
+        ranking: &mut Ranking<()>,
+        principal_id: String,
+        finished: Finished,
+    ) -> Result<(), StateError> {
+        let values = finished.into_values()?;
+        if let Some(value) = values.into_iter().next() {
+            self.rank(ranking, principal_id, &value.partial);
+        }
+        Ok(())
+    }
+
+    fn rank(&self, ranking: &mut Ranking<()>, principal_id: String, partial: &Partial) {
+        if partial.is_empty() {
+            return;
+        }
+        let value = partial.amount(self.rule.operator, self.question.range.end);
+        let rank = Rank {
+            value,
+            principal_id,
+        };
+        ranking.offer(rank, ());
+    }
+}
+
+/// Takes events of a partition in, each into the answer of its principal; says how many there were.
+async fn add_events<'q>(
+    beside: &mut Beside<'q>,
+    asked: &Asked<'q>,
+    (partition, checkpoint): (i32, i64),
+    mut events: impl Rows<RawOfTenantRow>,
+) -> Answered<u64> {
+    let (mut count, mut held, mut turn) = (0, 0, Turn::default());
+    while let Some(row) = events.try_next().await? {
+        count += 1;
+        turn.give().await;
+        let (seq, occurred_at, event_type, schema_version, JsonString(data), metadata, who) = row;
+        if !beside.contains_key(&who) {
+            if beside.len() == MAX_BESIDE {
+                return Ok(Err(StateError::TooManyUnswept(MAX_BESIDE)));
+            }
+            let mut answer = Answer::new(asked.rule, asked.question, asked.plan, 0);
+            answer.set_checkpoint(partition, checkpoint);
+            beside.insert(who.clone(), answer);
+        }
+        let Some(answer) = beside.get_mut(&who) else {
+            continue;
+        };
+        let before = answer.held_bytes();
+        answer.add_event(&Subject::new(Fact {
+            position: Position { partition, seq },
+            occurred_at: from_pg(occurred_at),
+            event_type: &event_type,
+            schema_version,
+            principal_id: &who,
+            data: &data,
+            metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
+        }));
+        held += answer.held_bytes() - before;
+        if held > MAX_HELD_BYTES {
+            return Ok(Err(TooLarge::Sets.into()));
+        }
+    }
+    Ok(Ok(count))
+}
+
+/// How many of those whom Postgres knows all about are enough for a page: where it orders them as an
+/// answer does, and they begin with the first.
+fn enough_of(operator: Operator, is_first: bool, limit: usize) -> i64 {
+    let is_ordered = matches!(
+        operator,
+        Operator::Count | Operator::Sum | Operator::Min | Operator::Max
+    );
+    match is_ordered && is_first {
+        true => i64::try_from(limit + 1).unwrap_or(i64::MAX),
+        false => i64::MAX,
+    }
+}
+
+/// The parts of a plan in the places that the statements have for them.
+fn places(plan: &Plan, looks_back: bool) -> [Option<Range>; 8] {
+    let of = |parts: &[(Grain, Range)], grain: Grain, nth: usize| {
+        let mut its = parts.iter().filter(|(of, _)| *of == grain);
+        its.nth(nth).map(|(_, range)| *range)
+    };
+    let inside = |grain, nth| of(&plan.buckets, grain, nth);
+    let before = |grain| of(&plan.buckets_before, grain, 0).filter(|_| looks_back);
+    [
+        inside(Grain::Day, 0),
+        inside(Grain::Hour, 0),
+        inside(Grain::Hour, 1),
+        inside(Grain::Minute, 0),
+        inside(Grain::Minute, 1),
+        before(Grain::Day),
+        before(Grain::Hour),
+        before(Grain::Minute),
+    ]
+}
+
+/// What a principal adds up to, or a part of it: its value, and whether there is anything.
+struct Sum {
+    principal_id: String,
+    inside: Partial,
+    before: Partial,
+    is_unsettled: bool,
+}
+
+impl Sum {
+    fn of(operator: Operator, row: SumRow) -> Result<Self, StoreError> {
+        let (principal_id, event_count, value, moment, latest_at, latest_seq, sketch, ..) = row;
+        let (height_before, has_any, is_unsettled) = (row.7, row.8, row.9);
+        let columns = Columns {
+            value: value.map(Amount::from_big),
+            latest_at: latest_at.map(from_pg),
+            latest_seq,
+            moment: moment.map(Amount::from_big),
+            sketch,
+        };
+        // The partition decides nothing among the events of one principal.
+        let kept = Kept::from_columns(operator, 0, columns);
+        let unreadable = || StoreError::Corrupt("a sum of buckets can't be read".to_owned());
+        // Only the height of what came before counts.
+        let before = height_before.map(|height| {
+            Kept::Level(Box::new(Level {
+                height: Amount::from_big(height),
+                moment: Amount::ZERO,
+            }))
+        });
+        Ok(Self {
+            principal_id,
+            inside: Partial {
+                kept: kept.ok_or_else(unreadable)?,
+                event_count,
+                // Postgres says no more than whether there are any.
+                skipped_count: i64::from(has_any),
+            },
+            before: Partial {
+                event_count: i64::from(before.is_some()),
+                kept: before.unwrap_or_default(),
+                skipped_count: 0,
+            },
+            is_unsettled,
+        })
+    }
+
+    fn merge(&mut self, operator: Operator, other: &Sum) {
+        self.inside.merge(operator, &other.inside);
+        self.is_unsettled |= other.is_unsettled;
+    }
+}
+
+type SumColumns = (
+    Text,
+    BigInt,
+    Nullable<Numeric>,
+    Nullable<Numeric>,
+    Nullable<Timestamptz>,
+    Nullable<BigInt>,
+    Nullable<Binary>,
+    Nullable<Numeric>,
+    Bool,
+    Bool,
+);
+type SumRow = (
+    String,
+    i64,
+    Option<BigDecimal>,
+    Option<BigDecimal>,
+    Option<PgTimestamp>,
+    Option<i64>,
+    Option<Vec<u8>>,
+    Option<BigDecimal>,
+    bool,
+    bool,
+);

@@ -1,0 +1,303 @@
+//! Lists of principals: by identifier and by value, every page of one version, held to the oracle.
+
+use crate::dice::{Dice, judge_of, rules};
+use crate::support::{BUDGET, World, at, event, events_of, void};
+use aevon_core::append::Verdict;
+use aevon_core::event::NewEvent;
+use aevon_core::position::{Position, Version};
+use aevon_core::rule::Rule;
+use aevon_core::state::{Fill, Granularity, Question, Rank};
+use aevon_core::time::DAY_US;
+use aevon_schema::state::{AsOf, PageEnd, Selection, StateList, TenantQuery, Which, list};
+use aevon_schema::sweep::{Turn, backlogs, sweep_once};
+use aevon_testkit::oracle::{OracleEvent, OracleValue, fold, shown, standing};
+use std::collections::BTreeMap;
+
+/// Principals of the tenant that is asked.
+const PRINCIPALS: u64 = 9;
+
+/// A world, and what its log holds: by tenant and principal.
+struct History {
+    world: World,
+    dice: Dice,
+    log: BTreeMap<(String, String), Vec<(Position, OracleEvent)>>,
+    now: aevon_core::time::Timestamp,
+    next_id: u64,
+}
+
+impl History {
+    async fn store(&mut self) {
+        let mut group: Vec<NewEvent> = Vec::new();
+        for _ in 0..=self.dice.roll(15) {
+            self.next_id += 1;
+            let id = format!("e{}", self.next_id);
+            let known: Vec<(String, String, String)> = self
+                .log
+                .iter()
+                .flat_map(|((tenant, principal), events)| {
+                    let named = |(_, event): &(Position, OracleEvent)| {
+                        (tenant.clone(), principal.clone(), event.id.clone())
+                    };
+                    events.iter().map(named)
+                })
+                .collect();
+            let is_void = self.dice.roll(5) == 0 && !known.is_empty();
+            group.push(match is_void {
+                true => {
+                    let target = &known[self.dice.roll(known.len() as u64) as usize];
+                    let mut void = void(&target.1, &id, &target.2);
+                    void.tenant_id.clone_from(&target.0);
+                    void
+                }
+                false => {
+                    let mut event = self.dice.event(&id);
+                    event.principal_id = format!("p{}", self.dice.roll(PRINCIPALS));
+                    event.tenant_id = self.dice.pick(&["acme", "acme", "other"]).to_owned();
+                    event
+                }
+            });
+        }
+        self.now = self
+            .now
+            .plus_micros([1, 1_000_000, DAY_US / 3][self.dice.roll(3) as usize]);
+        let mut writer = self.world.writer().with_clock(self.now);
+        let group: Vec<&NewEvent> = group.iter().collect();
+        let verdicts = writer.append(&group).await.unwrap();
+        for (event, verdict) in group.into_iter().zip(verdicts) {
+            if let Verdict::Accepted { position, .. } = verdict {
+                let whose = (event.tenant_id.clone(), event.principal_id.clone());
+                let stored = OracleEvent {
+                    seq: position.seq,
+                    id: event.event_id.clone(),
+                    occurred_at: event.occurred_at,
+                    event_type: event.event_type.clone(),
+                    data: event.data.clone(),
+                };
+                self.log.entry(whose).or_default().push((position, stored));
+            }
+        }
+    }
+
+    async fn sweep(&mut self) {
+        let connection = &mut self.world.connection().await;
+        for backlog in backlogs(connection).await.unwrap() {
+            let turn = [Turn::Front, Turn::Behind][self.dice.roll(2) as usize];
+            let slice = 1 + self.dice.roll(12) as i64;
+            sweep_once(connection, backlog.partition, slice, turn)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// What stands of each principal of the tenant that is there at a version.
+    fn standing(&self, version: &Version) -> Vec<(String, Vec<OracleEvent>)> {
+        let ours = self.log.iter().filter(|((tenant, _), _)| tenant == "acme");
+        let of = |((_, principal), events): (&(String, String), &Vec<(Position, OracleEvent)>)| {
+            let partition = events.first()?.0.partition;
+            let seq = version.of(partition)?;
+            let events: Vec<OracleEvent> = events.iter().map(|(_, e)| e.clone()).collect();
+            let is_there = events.iter().any(|event| event.seq <= seq);
+            is_there.then(|| (principal.clone(), standing(&events, seq)))
+        };
+        ours.filter_map(of).collect()
+    }
+
+    async fn page(&self, query: &TenantQuery, which: &Which) -> StateList {
+        let world = &self.world;
+        list(&world.database, world.partitions, query, which, BUDGET)
+            .await
+            .unwrap()
+    }
+
+    /// All pages of a list, between which things happen.
+    async fn pages(&mut self, mut query: TenantQuery, by_value: bool) -> (Version, Vec<Item>) {
+        let limit = 1 + self.dice.roll(4) as usize;
+        let (mut end, mut items, mut first): (Option<PageEnd>, _, Option<Version>) =
+            (None, Vec::new(), None);
+        loop {
+            let which = match (&end, by_value) {
+                (Some(PageEnd::Rank(rank)), _) => Which::ByValue {
+                    after: Some(rank.clone()),
+                    limit,
+                },
+                (None, true) => Which::ByValue { after: None, limit },
+                (Some(PageEnd::Id(after)), _) => Which::ById {
+                    after: after.clone(),
+                    limit,
+                },
+                (None, false) => Which::ById {
+                    after: String::new(),
+                    limit,
+                },
+            };
+            let page = self.page(&query, &which).await;
+            assert!(page.items.len() <= limit);
+            let version = first.get_or_insert_with(|| page.version.clone());
+            assert_eq!(page.version, *version);
+            query.as_of = Some(AsOf::Version(page.version.clone()));
+            query.selection = Selection {
+                names: Vec::new(),
+                pinned: page.rules,
+            };
+            for listed in page.items {
+                let states = listed.states.iter();
+                let states = states.map(|s| (s.rule.clone(), shown(&s.rule, &s.values)));
+                items.push((listed.principal_id, states.collect()));
+            }
+            end = page.next;
+            if end.is_none() {
+                return (first.unwrap(), items);
+            }
+            match self.dice.roll(3) {
+                0 => self.store().await,
+                1 => self.sweep().await,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A principal, and what each rule answered.
+type Item = (String, Vec<(Rule, Vec<OracleValue>)>);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_a_list_are_one_state_whatever_comes_in_between() {
+    let rules = rules();
+    let texts: Vec<&str> = rules.iter().map(String::as_str).collect();
+    for seed in 1..=4_u64 {
+        let mut history = History {
+            world: World::new().await,
+            dice: Dice::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            log: BTreeMap::new(),
+            now: at("2026-01-02T12:00:00Z"),
+            next_id: 0,
+        };
+        history.world.apply(&texts).await;
+        for step in 0..30 {
+            match history.dice.roll(5) {
+                0 | 1 => history.store().await,
+                2 => history.sweep().await,
+                3 => {
+                    let question = history.dice.question_of_any();
+                    let query = TenantQuery::newest("acme", Selection::default(), question);
+                    let (version, items) = history.pages(query.clone(), false).await;
+                    let moment = format!("seed {seed} step {step} at {version}");
+                    check_by_id(&history.standing(&version), &query.question, items, &moment);
+                }
+                _ => {
+                    let mut question = history.dice.question_of_any();
+                    question.fill = Fill::None;
+                    question.granularity = Granularity::Total;
+                    question.grouping.by.clear();
+                    let rule = &texts[history.dice.roll(texts.len() as u64) as usize];
+                    let rule = Rule::from_yaml(rule).unwrap();
+                    let selection = Selection {
+                        names: vec![rule.name.clone()],
+                        pinned: Vec::new(),
+                    };
+                    let query = TenantQuery::newest("acme", selection, question.clone());
+                    let (version, items) = history.pages(query, true).await;
+                    let moment = format!("seed {seed} step {step} at {version}");
+                    let standing = history.standing(&version);
+                    check_by_value(&standing, &rule, &question, items, &moment);
+                }
+            }
+        }
+    }
+}
+
+fn check_by_id(
+    standing: &[(String, Vec<OracleEvent>)],
+    question: &Question,
+    items: Vec<Item>,
+    moment: &str,
+) {
+    let names: Vec<&String> = items.iter().map(|(name, _)| name).collect();
+    let there: Vec<&String> = standing.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, there, "{moment}");
+    for ((name, states), (_, events)) in items.iter().zip(standing) {
+        for (rule, found) in states {
+            let expected = fold(rule, judge_of(rule), events, question);
+            assert_eq!(
+                *found, expected,
+                "{moment}: {} of {name}, {question:?}",
+                rule.name
+            );
+        }
+    }
+}
+
+fn check_by_value(
+    standing: &[(String, Vec<OracleEvent>)],
+    rule: &Rule,
+    question: &Question,
+    items: Vec<Item>,
+    moment: &str,
+) {
+    let mut expected: Vec<(Rank, OracleValue)> = Vec::new();
+    for (name, events) in standing {
+        let values = fold(rule, judge_of(rule), events, question);
+        let [value] = values.as_slice() else {
+            panic!("one total, not {values:?}")
+        };
+        if value.event_count + value.skipped_count > 0 {
+            let amount = value.value.as_deref();
+            let rank = Rank {
+                value: amount.map(|text| aevon_core::amount::Amount::parse(text).unwrap()),
+                principal_id: name.clone(),
+            };
+            expected.push((rank, value.clone()));
+        }
+    }
+    expected.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let expected: Vec<(String, OracleValue)> = expected
+        .into_iter()
+        .map(|(rank, value)| (rank.principal_id, value))
+        .collect();
+    let found: Vec<(String, OracleValue)> = items
+        .into_iter()
+        .map(|(name, mut states)| (name, states.remove(0).1.remove(0)))
+        .collect();
+    assert_eq!(found, expected, "{moment}: {} {question:?}", rule.name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_principals_are_read_in_one_snapshot_and_name_their_partitions_only() {
+    let world = World::new().await;
+    world
+        .apply(&["name: sum\nsource_event: t\noperator: sum\nfield: n"])
+        .await;
+    let events: Vec<NewEvent> = (0..6)
+        .map(|n| {
+            let n_text = (1 << n).to_string();
+            event(
+                &format!("p{}", n % 3),
+                &format!("e{n}"),
+                at("2026-01-01T00:00:30Z"),
+                &n_text,
+            )
+        })
+        .collect();
+    world.store(&events).await;
+    let names = ["nobody", "p0", "p2"].map(str::to_owned).to_vec();
+    let query = TenantQuery::newest("acme", Selection::default(), Question::default());
+    let which = Which::Named(names.clone());
+    for _ in 0..2 {
+        let page = list(&world.database, world.partitions, &query, &which, BUDGET);
+        let page = page.await.unwrap();
+        let found = page.items.iter().map(|item| {
+            let state = &item.states[0];
+            (
+                item.principal_id.as_str(),
+                shown(&state.rule, &state.values)[0].value.clone(),
+            )
+        });
+        let expected = [("nobody", "0"), ("p0", "9"), ("p2", "36")];
+        let expected = expected.map(|(name, value)| (name, Some(value.to_owned())));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        let touched: Vec<i32> = page.version.partitions().collect();
+        assert_eq!(touched, which.partitions("acme", world.partitions));
+        assert_eq!(events_of(&events, "p0").len(), 2);
+        world.sweep(10).await;
+    }
+}
