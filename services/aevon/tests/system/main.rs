@@ -9,6 +9,7 @@ mod calendars;
 mod explain;
 mod formats;
 mod ingest;
+mod isolation;
 mod log;
 mod many;
 mod meters;

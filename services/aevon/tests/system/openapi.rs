@@ -1,29 +1,30 @@
 //! The OpenAPI document against the services that serve it: examples work, answers are as it says.
 
-use crate::support::{Answer, Service, command, finish, text};
+use crate::support::{Answer, Service, apply_folder};
 use aevon_testkit::TestDatabase;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Where examples of rules and schemas stand.
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+pub(crate) const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
 
 /// One operation of the document.
-struct Operation<'a> {
+pub(crate) struct Operation<'a> {
     document: &'a Value,
-    method: Method,
-    path: &'a str,
-    says: &'a Value,
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) says: &'a Value,
 }
 
 /// A request made of examples alone.
-struct Example<'a> {
-    path: String,
-    headers: Vec<(&'a str, &'a str)>,
-    body: String,
+pub(crate) struct Example<'a> {
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(&'a str, &'a str)>,
+    pub(crate) body: String,
 }
 
-fn operations(document: &Value) -> Vec<Operation<'_>> {
+pub(crate) fn operations(document: &Value) -> Vec<Operation<'_>> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, says) in item.as_object().unwrap() {
@@ -110,7 +111,7 @@ impl<'a> Operation<'a> {
         chosen.into_iter().map(with).collect()
     }
 
-    fn examples(&self) -> Vec<Example<'a>> {
+    pub(crate) fn examples(&self) -> Vec<Example<'a>> {
         let mut found = Vec::new();
         for path in self.paths() {
             let Some(contents) = self.says["requestBody"]["content"].as_object() else {
@@ -191,9 +192,7 @@ impl<'a> Operation<'a> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_of_the_document_is_accepted_and_answered_as_it_says() {
     let db = TestDatabase::create().await;
-    let rules = format!("{EXAMPLES}/rules");
-    let applied = finish(command("aevon", db.url()).args(["rules", "apply", &rules]));
-    assert!(applied.status.success(), "{}", text(&applied.stderr));
+    apply_folder(&db, Path::new(&format!("{EXAMPLES}/rules")));
     let schemas = format!("{EXAMPLES}/schemas");
     let with_schemas = [("AEVON_SCHEMA__PATH", schemas.as_str())];
     let ingest = Service::start("ingest-svc", db.url(), &with_schemas).await;

@@ -4,7 +4,7 @@ use aevon_testkit::{TestDatabase, eventually};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -227,13 +227,17 @@ pub(crate) const SUM: (&str, &str) = (
     "name: total\nsource_event: t\noperator: sum\nfield: n\nunit: tokens\n",
 );
 
-/// Applies a folder of rules as an operator would.
+/// Applies these rules as an operator would.
 pub(crate) fn apply(db: &TestDatabase, texts: &[(&str, &str)]) {
-    let folder = rules(texts);
+    apply_folder(db, rules(texts).path());
+}
+
+/// Applies a folder of rules as an operator would.
+pub(crate) fn apply_folder(db: &TestDatabase, folder: &Path) {
     let output = finish(
         command("aevon", db.url())
             .args(["rules", "apply"])
-            .arg(folder.path()),
+            .arg(folder),
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
