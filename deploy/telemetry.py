@@ -39,7 +39,7 @@ def until(what, condition):
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         if time.monotonic() > deadline:
-            sys.exit(f"telemetry: {what}: not within {DEADLINE_S} s")
+            sys.exit(f"{what}: not within {DEADLINE_S} s")
         time.sleep(0.2)
 
 
@@ -87,8 +87,10 @@ class Proxy:
         self.is_cut = False
 
 
-def ask(url, body=None):
-    request = urllib.request.Request(url, body and json.dumps(body).encode(), {"content-type": "application/json"})
+def ask(url, body=None, headers=None):
+    """(status, body) of an answer; 0 where there is none."""
+    headers = {"content-type": "application/json"} | (headers or {})
+    request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=15) as answer:
             return answer.status, answer.read()
