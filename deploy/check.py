@@ -16,9 +16,13 @@ LINTED = [*WORKFLOWS, *HERE.rglob("*.yaml"), ALERTS, *(ROOT / "helm/aevon").glob
 YAMLLINT = "{extends: default, rules: {document-start: disable, line-length: {max: 160}, truthy: {check-keys: false}, " \
     "braces: {max-spaces-inside: 0}, comments: {min-spaces-from-content: 1}, comments-indentation: disable}}"
 
+# As a part of docker, or the older program of its own.
+HAS_PART = subprocess.run(["sh", "-c", "docker compose version"], capture_output=True).returncode == 0
+COMPOSE = ["docker", "compose"] if HAS_PART else ["docker-compose"]
+
 COMMANDS = [
     [BIN / "hadolint", HERE / "Dockerfile"],
-    ["docker-compose", "--file", HERE / "compose.yaml", "config", "--quiet"],
+    [*COMPOSE, "--file", HERE / "compose.yaml", "config", "--quiet"],
     ["promtool", "check", "rules", ALERTS],
     ["promtool", "check", "config", "--syntax-only", HERE / "prometheus.yaml"],
     ["promtool", "test", "rules", HERE / "alerts_test.yaml"],

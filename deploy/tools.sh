@@ -14,9 +14,10 @@ if ! cmp -s deploy/requirements.txt "$tools/requirements.txt"; then
 fi
 
 missing=""
-for one in prometheus:prometheus promtool:prometheus docker-compose:docker-compose strip:binutils; do
+for one in promtool:prometheus prometheus:prometheus strip:binutils; do
   command -v "${one%:*}" > /dev/null || missing="$missing ${one#*:}"
 done
+docker compose version > /dev/null 2>&1 || command -v docker-compose > /dev/null || missing="$missing docker-compose"
 if [ -n "$missing" ]; then
   as_root=""
   [ "$(id -u)" = 0 ] || as_root=sudo

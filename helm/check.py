@@ -211,6 +211,20 @@ def route(matches, method, path):
     return max(fits)[2].rsplit("-", 1)[1] if fits else None
 
 
+def check_files(name, all_objects, values):
+    """What is handed on as it stands arrives as it stands."""
+    of = lambda kind, suffix: [one for one in all_objects if one["kind"] == kind and one["metadata"]["name"].endswith(suffix)]
+    alerts = (CHART / "files/alerts.yaml").read_text()
+    for one in of("PrometheusRule", ""):
+        runbooks = values["prometheusRule"].get("runbooks", "docs/operating.md")
+        check(one["spec"] == yaml.safe_load(alerts.replace("docs/operating.md", runbooks)), name, "alerts are not those of the file")
+    for one in of("ConfigMap", "-dashboard"):
+        dashboard = json.loads((CHART / "files/dashboard.json").read_text())
+        check(json.loads(one["data"]["aevon.json"]) == dashboard, name, "the dashboard is not that of the file")
+    for one in of("ConfigMap", "-rules"):
+        check(one["data"] == values["rules"]["files"], name, "rules are not those of the values")
+
+
 def check_schema(settings):
     """Closed at every level, and it knows every setting."""
     schema = json.loads((CHART / "values.schema.json").read_text())
@@ -284,6 +298,7 @@ def main():
             check_pod(name, one, spec)
         check_references(name, found, values)
         check_routes(name, found)
+        check_files(name, found, values)
         check_programs(name, found, programs, settings)
     check({"Ingress", "HorizontalPodAutoscaler", "NetworkPolicy"} | CUSTOM <= kinds, "some kind is in no set")
     check_schema(settings)
