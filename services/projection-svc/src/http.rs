@@ -14,6 +14,7 @@ use utoipa::{Modify, ToSchema};
 pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod format;
+pub(crate) mod openmeter;
 pub(crate) mod principals;
 pub(crate) mod request;
 pub(crate) mod rules;
@@ -69,7 +70,8 @@ fn unavailable(detail: String) -> Problem {
         feed::follow,
         principals::list,
         rules::list,
-        rules::get
+        rules::get,
+        openmeter::query
     ),
     components(schemas(state::Estimate)),
     modifiers(&Flattened)

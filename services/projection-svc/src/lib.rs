@@ -167,7 +167,8 @@ impl Projection {
                 .get("/v1/events/{tenant}/{principal}/{id}", http::events::get)
                 .get("/v1/principals/{tenant}", http::principals::list)
                 .get("/v1/rules", http::rules::list)
-                .get("/v1/rules/{name}", http::rules::get);
+                .get("/v1/rules/{name}", http::rules::get)
+                .get("/api/v1/meters/{meter}/query", http::openmeter::query);
         }
     }
 }

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::RangeInclusive;
 
+/// Spans of positions, by the labels of a series.
+type SpansByLabels = FxHashMap<Labels, Vec<RangeInclusive<i64>>>;
+
 /// One rule's answer in the making.
 #[derive(Debug)]
 pub struct Answer<'a> {
@@ -28,7 +31,7 @@ pub struct Answer<'a> {
     projection: Option<Projection>,
     /// Minutes of partitions whose events come from the log: which of them, by the labels of their
     /// series.
-    refined: FxHashMap<(i32, Timestamp), FxHashMap<Labels, Vec<RangeInclusive<i64>>>>,
+    refined: FxHashMap<(i32, Timestamp), SpansByLabels>,
     groups: BTreeMap<Labels, Folds>,
     seen: Seen<'a>,
     /// Windows of all groups: never more than [`MAX_VALUES`], what would make one more only sets

@@ -362,6 +362,12 @@ async fn what_can_be_explained_and_verified_of_whom_is_said() {
         ("rule=total:2", 404, "unknown-rule"),
         ("rule=total&granularity=1d", 400, "invalid-parameter"),
         ("rule=total&group_by=model", 400, "invalid-parameter"),
+        ("rule=total&cumulative=true", 400, "invalid-parameter"),
+        (
+            "rule=total&timezone=Asia/Kathmandu",
+            400,
+            "invalid-parameter",
+        ),
         ("rule=total&filter[x]=1", 400, "invalid-parameter"),
         ("rule=total&limit=0", 400, "invalid-parameter"),
         ("rule=total&cursor=x", 400, "invalid-parameter"),

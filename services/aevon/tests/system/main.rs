@@ -11,6 +11,7 @@ mod formats;
 mod ingest;
 mod log;
 mod many;
+mod meters;
 mod openapi;
 mod operation;
 mod overload;

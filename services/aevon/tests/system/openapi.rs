@@ -99,6 +99,11 @@ impl<'a> Operation<'a> {
             if pairs.iter().any(is_of_dimension) && !names_rule {
                 pairs.push("rule=tokens_used".to_owned());
             }
+            // The platform has to say whose meter it asks.
+            let names_tenant = pairs.iter().any(|pair| pair.starts_with("tenant_id="));
+            if self.path.starts_with("/api/v1/meters/") && !names_tenant {
+                pairs.push("tenant_id=acme".to_owned());
+            }
         }
         let query = |pairs: Vec<String>| [required.clone(), pairs].concat().join("&");
         let with = |pairs| format!("{path}?{}", query(pairs));

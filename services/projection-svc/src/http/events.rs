@@ -275,7 +275,7 @@ pub(super) async fn listing(
     mut parameters: Parameters,
 ) -> Result<HttpResponse, Problem> {
     let types = types(&mut parameters)?;
-    let range = range(&mut parameters)?;
+    let range = range(&mut parameters, ["start", "end"])?;
     let name = parameters.one("order")?;
     let name = name.as_deref().unwrap_or("position");
     let order = ORDERS.iter().find(|(known, _)| *known == name);

@@ -56,16 +56,17 @@ pub(crate) fn instant(
         .map_err(|reason| invalid(name, format!("{text:?} {reason}")))
 }
 
-/// Takes `start` and `end`.
+/// Takes the two ends of a range, by name.
 ///
 /// # Errors
 /// 400.
-pub(crate) fn range(parameters: &mut Parameters) -> Result<Range, Problem> {
-    let (start, end) = (instant(parameters, "start")?, instant(parameters, "end")?);
+pub(crate) fn range(parameters: &mut Parameters, names: [&str; 2]) -> Result<Range, Problem> {
+    let [first, last] = names;
+    let (start, end) = (instant(parameters, first)?, instant(parameters, last)?);
     match (start, end) {
         (Some(start), Some(end)) if start > end => Err(Problem::new(
             Code::RangeReversed,
-            format!("start {start} lies behind end {end}"),
+            format!("{first} {start} lies behind {last} {end}"),
         )),
         _ => Ok(Range { start, end }),
     }

@@ -14,7 +14,7 @@ use super::request::{Parameters, identifier, invalid, path_identifier};
 use super::{authorized_tenant, not_ready, store_problem};
 use crate::Projection;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use aevon_core::calendar::tzdb;
 use aevon_core::identity::partition_of;
 use aevon_core::position::Version;
@@ -23,8 +23,8 @@ use aevon_schema::state::{self, State, StateError, StateQuery};
 use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
-pub(crate) use asked::{QuestionParameters, SelectionParameters};
-pub(crate) use many::OfTenant;
+pub(crate) use asked::{QuestionParameters, SelectionParameters, dimension, selected, zone};
+pub(crate) use many::{MAX_NAMED, OfTenant};
 use moment::Moment;
 pub(crate) use moment::MomentParameters;
 use serde::Serialize;
@@ -264,21 +264,26 @@ impl Sending {
         whole: &impl Serialize,
         states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
     ) -> Result<HttpResponse, Problem> {
-        let version = version.to_string();
-        let determinants = once(version.clone()).chain(determinants);
+        let determinants = once(version.to_string()).chain(determinants);
         let tag = self.format.tag(&determinants.collect::<Vec<_>>());
         let not_modified = self.known.not_modified(&tag);
         let is_known = not_modified.is_some();
         let mut response = not_modified.unwrap_or_else(|| tagged(self.format.ok(), tag));
-        if version.len() <= MAX_HEADER {
-            response.insert_header((VERSION_HEADER, version));
-        }
+        insert_version(&mut response, version);
         Ok(match self.format {
             _ if is_known => response.finish(),
             Format::Json => response.json(whole),
             Format::Csv => response.body(lines::as_csv(states)?),
             Format::Ndjson => response.body(lines::as_ndjson(states)?),
         })
+    }
+}
+
+/// Names the version in the header, too, where it is not too long for that.
+pub(crate) fn insert_version(response: &mut HttpResponseBuilder, version: &Version) {
+    let version = version.to_string();
+    if version.len() <= MAX_HEADER {
+        response.insert_header((VERSION_HEADER, version));
     }
 }
 
@@ -302,7 +307,7 @@ pub(crate) fn body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serializ
     Answer::new(query, Version::from(state.position), state)
 }
 
-fn problem(error: &StateError) -> Problem {
+pub(crate) fn problem(error: &StateError) -> Problem {
     let detail = error.to_string();
     match error {
         StateError::Store(error) => store_problem(error),

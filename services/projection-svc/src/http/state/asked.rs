@@ -70,13 +70,13 @@ pub(crate) struct QuestionParameters {
 /// # Errors
 /// 400.
 pub(crate) fn question(parameters: &mut Parameters) -> Result<Question, Problem> {
-    let range = range(parameters)?;
+    let range = range(parameters, ["start", "end"])?;
     let granularity = named(parameters, "granularity", &Granularity::NAMES)?;
     Ok(Question {
         range,
         granularity,
         grouping: grouping(parameters)?,
-        zone: zone(parameters.one("timezone")?)?,
+        zone: zone(parameters, "timezone")?,
         fill: fill(parameters, granularity, range)?,
         is_cumulative: named(
             parameters,
@@ -86,12 +86,16 @@ pub(crate) fn question(parameters: &mut Parameters) -> Result<Question, Problem>
     })
 }
 
-fn zone(name: Option<String>) -> Result<Zone, Problem> {
-    let Some(name) = name else {
+/// Takes a parameter that names a zone; none is UTC.
+///
+/// # Errors
+/// 400.
+pub(crate) fn zone(parameters: &mut Parameters, parameter: &str) -> Result<Zone, Problem> {
+    let Some(name) = parameters.one(parameter)? else {
         return Ok(Zone::default());
     };
     let unknown = || format!("{name:?} is no zone of the tz database, such as Europe/Berlin");
-    Zone::named(&name).ok_or_else(|| invalid("timezone", unknown()))
+    Zone::named(&name).ok_or_else(|| invalid(parameter, unknown()))
 }
 
 fn fill(
@@ -121,16 +125,23 @@ fn fill(
 /// # Errors
 /// 400.
 pub(crate) fn selection(parameters: &mut Parameters) -> Result<Selection, Problem> {
-    let values = &parameters.all("rule");
+    selected("rule", &parameters.all("rule"))
+}
+
+/// Rules by these values of a parameter.
+///
+/// # Errors
+/// 400.
+pub(crate) fn selected(parameter: &str, values: &[String]) -> Result<Selection, Problem> {
     let mut selection = Selection::default();
     for value in values {
         match value.split_once(':') {
-            None if value.is_empty() => return Err(invalid("rule", "must not be empty")),
+            None if value.is_empty() => return Err(invalid(parameter, "must not be empty")),
             None => selection.names.push(value.clone()),
             Some((name, version)) => {
                 let version = version.parse::<i32>().ok().filter(|version| *version > 0);
                 let reason = || format!("{value:?} is not of the form name or name:version");
-                let version = version.ok_or_else(|| invalid("rule", reason()))?;
+                let version = version.ok_or_else(|| invalid(parameter, reason()))?;
                 selection.pinned.push((name.to_owned(), version));
             }
         }
@@ -138,7 +149,7 @@ pub(crate) fn selection(parameters: &mut Parameters) -> Result<Selection, Proble
     // A name with NUL is no rule's, and Postgres could not even be asked.
     match values.iter().find(|value| value.contains('\0')) {
         None => Ok(selection),
-        Some(_) => Err(invalid("rule", "holds a control character")),
+        Some(_) => Err(invalid(parameter, "holds a control character")),
     }
 }
 
@@ -202,7 +213,11 @@ fn grouping(parameters: &mut Parameters) -> Result<Grouping, Problem> {
     Ok(grouping)
 }
 
-fn dimension(parameter: &str, name: &str) -> Result<Path, Problem> {
+/// The dimension of a name.
+///
+/// # Errors
+/// 400.
+pub(crate) fn dimension(parameter: &str, name: &str) -> Result<Path, Problem> {
     match Path::parse(name) {
         Ok(_) if name.contains('\0') => Err(invalid(parameter, "holds a control character")),
         Ok(path) => Ok(path),

@@ -28,7 +28,7 @@ const PAGE: usize = 100;
 /// Most principals of a page.
 const MAX_PAGE: usize = 1_000;
 /// Most principals that may be named.
-const MAX_NAMED: usize = 100;
+pub(crate) const MAX_NAMED: usize = 100;
 /// Most digits of a value in a cursor: more than any sum of bounded numbers has.
 const MAX_VALUE: usize = 300;
 

@@ -123,6 +123,7 @@ impl IntoResponses for Problems {
         problems_of_route(&[
             Code::InvalidParameter,
             Code::RangeReversed,
+            Code::RangeRequired,
             Code::TooManyWindows,
             Code::TooManyGroups,
             Code::VersionOfAnotherPartition,
