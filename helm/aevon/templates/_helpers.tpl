@@ -105,6 +105,7 @@ imagePullSecrets:
 - {component: projection, method: GET, type: Prefix, path: /v1/events}
 - {component: projection, method: GET, type: Prefix, path: /v1/principals}
 - {component: projection, method: GET, type: Prefix, path: /v1/rules}
+- {component: projection, method: GET, type: Prefix, path: /api/v1/meters}
 {{- end }}
 
 {{/* Whether there are rules to apply. */}}
