@@ -4,8 +4,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test check fmt lint docs reference build bench flights clean cargo
+.PHONY: help run test check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,8 +15,7 @@ run: cargo ## start everything on this machine, with its own Postgres (ARGS="...
 	@echo "aevon: the first build takes a few minutes"
 	@$(CARGO) run --release -p aevon -- dev $(ARGS)
 
-test: cargo ## run all tests against a private Postgres
-	@$(CARGO) build --workspace --bins
+test: bins ## run all tests against a private Postgres
 	@$(BIN)/with-postgres -- sh -c '$(CARGO) test -q --doc --workspace && $(CARGO) $(RUNNER) --workspace $(ARGS)'
 
 check: fmt lint docs ## check format, lints and documentation
@@ -32,6 +32,16 @@ docs: cargo
 reference: cargo ## write docs/settings.md, docs/metrics.md and docs/openapi.json anew
 	@for page in settings.md metrics.md openapi.json; do $(CARGO) run -q -p aevon -- $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
 
+chart: bins tools ## render and check the Helm chart (ARGS="--update" writes its golden files)
+	@$(TOOLS)/python helm/check.py $(BIN) $(ARGS)
+
+stack: bins tools ## check images, compose, alerts, dashboard and workflows, and run them here; as root
+	@$(TOOLS)/python deploy/check.py
+	@for part in stack telemetry; do $(BIN)/with-postgres -- $(TOOLS)/python deploy/$$part.py $(BIN) || exit 1; done
+
+deny: cargo tools ## check the licences and sources of what is depended on
+	@$(TOOLS)/cargo-deny --locked --log-level error check licenses bans sources
+
 build: cargo ## build the release programs
 	@$(CARGO) build --release --workspace --bins
 
@@ -47,3 +57,9 @@ clean: ## remove the local databases and downloads; builds stay
 
 cargo:
 	@command -v $(CARGO) > /dev/null || { echo "aevon: cargo is missing; install Rust 1.89 or newer with rustup" >&2; exit 1; }
+
+bins: cargo
+	@$(CARGO) build --workspace --bins
+
+tools:
+	@deploy/tools.sh

@@ -4,6 +4,7 @@
 //! exits 2; a process that was told to stop and stopped in time exits 0.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Command, FromArgMatches};
 
+use crate::ready;
 use crate::settings::{Settings, SettingsError, environment_help};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
@@ -19,6 +21,8 @@ use crate::telemetry;
 const AFTER_GRACE: Duration = Duration::from_secs(5);
 /// How long blocking tasks are waited for at the very end.
 const LEFTOVERS: Duration = Duration::from_secs(1);
+/// How long `--check-ready` waits for the answer.
+const READY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The flags that every program has.
 #[derive(Args, Clone, Debug, Default)]
@@ -35,6 +39,9 @@ pub struct ServiceArgs {
     /// Prints the settings as YAML, without secrets, and exits.
     #[arg(long)]
     pub print_config: bool,
+    /// Asks the process that runs here with these settings whether it is ready, and exits.
+    #[arg(long)]
+    pub check_ready: bool,
 }
 
 impl ServiceArgs {
@@ -112,6 +119,9 @@ where
         print(&printed(&settings)?);
         return Ok(());
     }
+    if args.check_ready {
+        return Ok(ready::ask(&own_address(&settings)?, READY_PATIENCE)?);
+    }
     complete(&settings)?;
     (program.check)(&settings)?;
     if args.check_config {
@@ -166,6 +176,16 @@ fn settings_for(program: &Program, args: &ServiceArgs) -> Result<Settings, Setti
         settings.server.port = program.default_port;
     }
     Ok(settings)
+}
+
+/// Where a process with these settings is reached from this machine.
+fn own_address(settings: &Settings) -> Result<String, SettingsError> {
+    let host = match settings.bind_host()? {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    Ok(SocketAddr::from((host, settings.server.port)).to_string())
 }
 
 /// What a service cannot start without.
@@ -258,6 +278,18 @@ mod tests {
         let settings = settings_for(&PROGRAM, &set.unwrap()).unwrap();
         assert_eq!(settings.server.port, 1);
         assert_eq!(settings.database_url().unwrap(), "a=b");
+    }
+
+    #[test]
+    fn a_process_is_asked_where_it_listens() {
+        let asked = |host: &str| {
+            let host = format!("server.host={host}");
+            let args = args(&["some-svc", "--check-ready", "--set", &host]).unwrap();
+            own_address(&settings_for(&PROGRAM, &args).unwrap()).unwrap()
+        };
+        assert_eq!(asked("0.0.0.0"), "127.0.0.1:8099");
+        assert_eq!(asked("::"), "[::1]:8099");
+        assert_eq!(asked("10.1.2.3"), "10.1.2.3:8099");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod http;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod ready;
 pub mod request;
 pub mod settings;
 pub mod shutdown;

@@ -24,6 +24,7 @@ mod dev;
 mod key;
 mod metrics;
 mod openapi;
+mod ready;
 mod rebuild;
 mod rules;
 mod table;
@@ -73,6 +74,9 @@ enum Command {
         #[arg(long)]
         give_up: bool,
     },
+    /// Asks services whether they are ready
+    #[command(after_help = ready::EXAMPLES)]
+    Ready(ready::ReadyArgs),
     /// Prints every setting with its default, as a document
     Settings,
     /// Prints every metric of every service, as a document
@@ -113,6 +117,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 give_up: false,
             } => rebuild::run(&settings, &rule).await,
             Command::Rebuild { rule, .. } => rebuild::give_up(&settings, &rule).await,
+            Command::Ready(args) => ready::run(&args),
             Command::Dev(args) => dev::run(settings, args).await,
             Command::Metrics => {
                 print!("{}", metrics::reference()?);

@@ -143,6 +143,10 @@ async fn a_database_that_is_away_is_waited_for_and_comes_back_by_itself() {
         )
         .await;
         assert_eq!(service.get("/healthz").await.status, 200);
+        let asked = service.check_ready();
+        assert_eq!(asked.status.code(), Some(1));
+        let said = text(&asked.stderr);
+        assert!(said.contains("error: not ready: database: "), "{said}");
     }
     let [ingest, projection, _aggregator] = &services;
     let early = ingest.post(event("p", "e", "{}")).await;
@@ -153,7 +157,11 @@ async fn a_database_that_is_away_is_waited_for_and_comes_back_by_itself() {
     proxy.heal();
     for service in &services {
         service.ready().await;
+        assert!(service.check_ready().status.success());
     }
+    let urls = services.each_ref().map(|service| service.base());
+    let all = finish(command("aevon", &url).arg("ready").args(urls));
+    assert!(all.status.success(), "{all:?}");
     assert_eq!(ingest.post(event("p", "e", "{}")).await.status, 202);
     proxy.cut();
     for service in &services {

@@ -47,6 +47,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 /// A running service. Killed when dropped.
 pub(crate) struct Service {
     pub(crate) child: Child,
+    name: String,
     target: Target,
 }
 
@@ -92,7 +93,12 @@ impl Service {
         let client = Client::builder().timeout(DEADLINE).build().unwrap();
         let base = format!("http://127.0.0.1:{port}");
         let target = Target { base, client };
-        Self { child, target }
+        let name = name.to_owned();
+        Self {
+            child,
+            name,
+            target,
+        }
     }
 
     /// Starts a service and waits until it is ready.
@@ -100,6 +106,13 @@ impl Service {
         let service = Self::spawn(name, url, settings);
         service.ready().await;
         service
+    }
+
+    /// The program's own question, as a container's health check asks it.
+    pub(crate) fn check_ready(&self) -> Output {
+        let port = self.base().rsplit_once(':').unwrap().1;
+        let mut command = command(&self.name, "postgres://nobody@nowhere/nothing");
+        finish(command.arg("--check-ready").env("AEVON_SERVER__PORT", port))
     }
 
     /// Asks it to stop, as an operator or Kubernetes would.
@@ -124,6 +137,10 @@ impl std::ops::Deref for Service {
 }
 
 impl Target {
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     pub(crate) async fn ready(&self) {
         eventually(DEADLINE, "the service is ready", async || {
             self.try_get("/readyz")
