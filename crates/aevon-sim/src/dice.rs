@@ -260,7 +260,16 @@ impl Dice {
 
     /// When an event occurs: now, or late by seconds to years, and often at the edge of a window.
     fn instant(&mut self) -> i64 {
-        let late = [0, 0, SECOND_US, MINUTE_US, HOUR_US, DAY_US, 40 * DAY_US, 3 * YEAR_US];
+        let late = [
+            0,
+            0,
+            SECOND_US,
+            MINUTE_US,
+            HOUR_US,
+            DAY_US,
+            40 * DAY_US,
+            3 * YEAR_US,
+        ];
         let at = self.now - self.of(&late) * (1 + self.roll(2) as i64);
         let width = self.of(&[MINUTE_US, HOUR_US, DAY_US]);
         // The beginning of the world is the start of an hour: 21:00 in UTC.
@@ -323,7 +332,14 @@ impl Dice {
             ask.fill = 2;
         }
         // Windows are few where each takes part in an answer.
-        let longest = [5 * YEAR_US, 40 * MINUTE_US, 50 * HOUR_US, 60 * DAY_US, YEAR_US, YEAR_US];
+        let longest = [
+            5 * YEAR_US,
+            40 * MINUTE_US,
+            50 * HOUR_US,
+            60 * DAY_US,
+            YEAR_US,
+            YEAR_US,
+        ];
         let longest = longest[usize::from(granularity)];
         let is_open = granularity == 0 && self.is_one_in(2);
         if !is_open {

@@ -130,7 +130,11 @@ impl Fault {
                 "n.window_start <= u.window_to",
             )],
             (Self::TailAtCheckpoint, Program::Reader) => vec![
-                rewrite("state_rules", "r.definition, c.seq", "r.definition, c.seq - 1"),
+                rewrite(
+                    "state_rules",
+                    "r.definition, c.seq",
+                    "r.definition, c.seq - 1",
+                ),
                 rewrite("state_raw", "coalesce(c.seq, 0)", "coalesce(c.seq - 1, 0)"),
             ],
             (Self::AsOfByTime, Program::Reader) => vec![rewrite(

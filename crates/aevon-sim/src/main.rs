@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aevon_sim::fault::Fault;
 use aevon_sim::run::{Counted, Failure, run_seed, shrink};
 use aevon_sim::shrink::code;
 use aevon_sim::world::World;
@@ -16,6 +17,9 @@ struct Arguments {
     /// How many seeds, from 0 on; or a range of them, as 2000..4000.
     #[arg(default_value = "1000")]
     seeds: Seeds,
+    /// A deliberate fault, to see in how many seeds it is found; `every` for each in turn.
+    #[arg(long)]
+    fault: Option<String>,
     /// Worlds at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -61,7 +65,43 @@ struct Done {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { seeds, jobs } = Arguments::parse();
+    let Arguments { seeds, fault, jobs } = Arguments::parse();
+    match fault {
+        None => simulate(seeds, jobs),
+        Some(name) => try_faults(seeds, &name),
+    }
+}
+
+/// Says in which of the seeds each fault is found.
+fn try_faults(seeds: Seeds, name: &str) -> anyhow::Result<()> {
+    let is_meant = |fault: &Fault| name == "every" || name == format!("{fault:?}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for fault in Fault::ALL.into_iter().filter(is_meant) {
+        let found = runtime.block_on(async {
+            let mut world = World::open(Some(fault)).await?;
+            let mut found = Vec::new();
+            for seed in seeds.from..seeds.to {
+                if let Some(failure) = run_seed(&mut world, seed).await? {
+                    if found.is_empty() {
+                        say(&format!("{fault:?}: seed {seed}: {}", failure.violation.0));
+                    }
+                    found.push(seed);
+                }
+            }
+            anyhow::ensure!(world.rotten().is_empty(), "{:?}", world.rotten());
+            Ok(found)
+        })?;
+        let (many, of) = (found.len(), seeds.to - seeds.from);
+        say(&format!(
+            "{fault:?}: found in {many} of {of} seeds: {found:?}"
+        ));
+    }
+    Ok(())
+}
+
+fn simulate(seeds: Seeds, jobs: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
     let shared = Shared {
         next: AtomicU64::new(seeds.from),
@@ -82,7 +122,9 @@ fn main() -> anyhow::Result<()> {
             }
         }
         for worker in workers {
-            worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread panicked")))?;
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("a thread panicked")))?;
         }
         Ok(())
     });

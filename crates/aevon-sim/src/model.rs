@@ -20,16 +20,16 @@ pub const PARTITIONS: i32 = 3;
 /// The beginning of the world: the evening before the clocks of Europe go forward.
 pub const BEGINNING: Timestamp = Timestamp::from_micros(1_774_731_600_000_000);
 
-/// Who there is: tenants and principals, some of which share a partition.
-pub const PRINCIPALS: [(&str, &str); 6] = [
-    ("acme", "p0"),
-    ("acme", "p1"),
-    ("acme", "p2"),
-    ("other", "p0"),
-    ("other", "p1"),
-    ("acme", "p3"),
+/// Who there is: principals, each with the place of its tenant. Some share a partition.
+pub const PRINCIPALS: [(usize, &str); 6] = [
+    (0, "p0"),
+    (0, "p1"),
+    (0, "p2"),
+    (1, "p0"),
+    (1, "p1"),
+    (0, "p3"),
 ];
-/// The tenants.
+/// What tenants' names begin with.
 pub const TENANTS: [&str; 2] = ["acme", "other"];
 
 /// What events carry: powers of two, so that whatever is lost or counted twice shows, at sizes where a
@@ -86,6 +86,8 @@ pub struct Version {
 /// What ought to be.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// The tenants' names.
+    pub tenants: [String; TENANTS.len()],
     /// What the clock says.
     pub now: Timestamp,
     /// In the order of storing, which is that of positions within each partition.
@@ -94,9 +96,20 @@ pub struct Model {
     pub rules: BTreeMap<String, Vec<Version>>,
 }
 
-/// A principal.
-pub(crate) fn principal(nth: u8) -> (&'static str, &'static str) {
-    PRINCIPALS[usize::from(nth) % PRINCIPALS.len()]
+/// Names of the tenants of a world that nobody has used in it before: a writer that has served another
+/// seed knows nothing of theirs. They are such that each principal's partition is always the same.
+fn tenants(age: u64) -> [String; TENANTS.len()] {
+    let mut names = TENANTS.map(|name| name.to_owned());
+    for (nth, base) in TENANTS.into_iter().enumerate().filter(|_| age > 0) {
+        let is_alike = |name: &String| {
+            let mut ours = PRINCIPALS.into_iter().filter(|(of, _)| *of == nth);
+            ours.all(|(_, p)| partition((name.as_str(), p)) == partition((base, p)))
+        };
+        // Of names that end so, one in 81 or so will do.
+        let mut all = (0..u64::from(u32::MAX)).map(|n| format!("{base}-{age}-{n}"));
+        names[nth] = all.find(is_alike).unwrap_or_default();
+    }
+    names
 }
 
 /// The partition of a principal.
@@ -105,8 +118,7 @@ pub(crate) fn partition((tenant, principal): (&str, &str)) -> i32 {
 }
 
 /// An event as it is sent.
-fn sent(of: u8, event: &Event) -> NewEvent {
-    let (tenant, principal) = principal(of);
+fn sent((tenant, principal): (&str, &str), event: &Event) -> NewEvent {
     let (event_type, data) = match event.says {
         Says::Usage(value, label, kind) => {
             let value = VALUES[usize::from(value) % VALUES.len()];
@@ -137,27 +149,45 @@ fn sent(of: u8, event: &Event) -> NewEvent {
     }
 }
 
-/// The events of bodies as they are sent, and which of them are stored whole or not at all.
-pub(crate) fn group(bodies: &[Body]) -> (Vec<NewEvent>, Vec<std::ops::Range<usize>>) {
-    let (mut events, mut atomic) = (Vec::new(), Vec::new());
-    for body in bodies {
-        let start = events.len();
-        events.extend(body.events.iter().map(|event| sent(body.principal, event)));
-        if body.is_atomic && events.len() > start {
-            atomic.push(start..events.len());
-        }
-    }
-    (events, atomic)
-}
-
 impl Model {
-    /// Nothing.
-    pub fn new() -> Self {
+    /// Nothing, in a world in which so many others were before.
+    pub fn new(age: u64) -> Self {
         Self {
+            tenants: tenants(age),
             now: BEGINNING,
             log: Vec::new(),
             rules: BTreeMap::new(),
         }
+    }
+
+    /// A principal, with its tenant.
+    pub(crate) fn principal(&self, nth: u8) -> (&str, &'static str) {
+        let (tenant, principal) = PRINCIPALS[usize::from(nth) % PRINCIPALS.len()];
+        (&self.tenants[tenant], principal)
+    }
+
+    /// The principals of a tenant.
+    pub(crate) fn principals<'t>(
+        &self,
+        tenant: &'t str,
+    ) -> impl Iterator<Item = (&'t str, &'static str)> + use<'_, 't> {
+        let ours = PRINCIPALS.into_iter();
+        let ours = ours.filter(move |(of, _)| self.tenants[*of] == tenant);
+        ours.map(move |(_, principal)| (tenant, principal))
+    }
+
+    /// The events of bodies as they are sent, and which of them are stored whole or not at all.
+    pub(crate) fn group(&self, bodies: &[Body]) -> (Vec<NewEvent>, Vec<std::ops::Range<usize>>) {
+        let (mut events, mut atomic) = (Vec::new(), Vec::new());
+        for body in bodies {
+            let start = events.len();
+            let of = self.principal(body.principal);
+            events.extend(body.events.iter().map(|event| sent(of, event)));
+            if body.is_atomic && events.len() > start {
+                atomic.push(start..events.len());
+            }
+        }
+        (events, atomic)
     }
 
     /// What a group ought to be told, and the log with it.
@@ -167,10 +197,11 @@ impl Model {
         let stamps: Vec<Timestamp> = (0..PARTITIONS).map(|at| self.stamp(at)).collect();
         for body in bodies {
             let before = log.len();
+            let of = self.principal(body.principal);
             let of_body: Vec<Verdict> = body
                 .events
                 .iter()
-                .map(|event| decide(&mut log, sent(body.principal, event), &stamps))
+                .map(|event| decide(&mut log, sent(of, event), &stamps))
                 .collect();
             let is_refused = |v: &Verdict| matches!(v, Verdict::Refused(_) | Verdict::Conflict(_));
             if !(body.is_atomic && of_body.iter().any(is_refused)) {
@@ -193,7 +224,9 @@ impl Model {
     /// The stamp of a commit in a partition.
     fn stamp(&self, partition: i32) -> Timestamp {
         let last = self.of_partition(partition).last();
-        last.map_or(self.now, |last| self.now.max(last.ingested_at.plus_micros(1)))
+        last.map_or(self.now, |last| {
+            self.now.max(last.ingested_at.plus_micros(1))
+        })
     }
 
     fn of_partition(&self, partition: i32) -> impl DoubleEndedIterator<Item = &Stored> {
@@ -203,7 +236,9 @@ impl Model {
 
     /// The newest seq of a partition.
     pub(crate) fn head(&self, partition: i32) -> i64 {
-        self.of_partition(partition).next_back().map_or(0, |last| last.position.seq)
+        self.of_partition(partition)
+            .next_back()
+            .map_or(0, |last| last.position.seq)
     }
 
     /// Where a partition stands then.
@@ -300,12 +335,6 @@ impl Model {
     }
 }
 
-impl Default for Model {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 fn is_of(event: &NewEvent, (tenant, principal): (&str, &str)) -> bool {
     event.tenant_id == tenant && event.principal_id == principal
 }
@@ -343,7 +372,9 @@ fn decide(log: &mut Vec<Stored>, event: NewEvent, stamps: &[Timestamp]) -> Verdi
         }
     }
     let partition = partition(of);
-    let head = log.iter().filter(|stored| stored.position.partition == partition);
+    let head = log
+        .iter()
+        .filter(|stored| stored.position.partition == partition);
     let position = Position {
         partition,
         seq: head.map(|stored| stored.position.seq).max().unwrap_or(0) + 1,

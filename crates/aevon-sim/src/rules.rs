@@ -33,13 +33,21 @@ pub(crate) fn name(nth: u8) -> String {
 /// A variant of a name.
 pub(crate) fn rule(nth: u8, variant: u8) -> Rule {
     let (operator, is_filtered) = RULES[usize::from(nth % NAMES)][usize::from(variant % VARIANTS)];
-    let field = if operator == "count" { "" } else { "field: n\n" };
+    let field = if operator == "count" {
+        ""
+    } else {
+        "field: n\n"
+    };
     let filter = match is_filtered {
         true => "filter: data.kind > 0\n",
         false => "",
     };
     // Some are grouped more deeply than others.
-    let group_by = if variant % VARIANTS == 1 { "[g, deep.h]" } else { "[g]" };
+    let group_by = if variant % VARIANTS == 1 {
+        "[g, deep.h]"
+    } else {
+        "[g]"
+    };
     let text = format!(
         "name: {}\nsource_event: {SOURCE_EVENT}\noperator: {operator}\n{field}{filter}\
          group_by: {group_by}\n",

@@ -24,11 +24,17 @@ impl Violation {
     }
 
     pub(crate) fn from_store(error: StoreError) -> Self {
-        Self(format!("the store failed: {}", aevon_schema::with_causes(&error)))
+        Self(format!(
+            "the store failed: {}",
+            aevon_schema::with_causes(&error)
+        ))
     }
 
     pub(crate) fn from_observer(error: tokio_postgres::Error) -> Self {
-        Self(format!("a look failed: {}", aevon_schema::with_causes(&error)))
+        Self(format!(
+            "a look failed: {}",
+            aevon_schema::with_causes(&error)
+        ))
     }
 
     pub(crate) fn about(self, what: String) -> Self {

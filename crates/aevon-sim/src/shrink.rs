@@ -43,7 +43,11 @@ impl Candidates {
                     return Some([&left[..self.at], &left[end..]].concat());
                 }
                 self.at = 0;
-                self.size = if self.size == 1 { 0 } else { self.size.div_ceil(2) };
+                self.size = if self.size == 1 {
+                    0
+                } else {
+                    self.size.div_ceil(2)
+                };
                 continue;
             }
             let Some(operation) = left.get(self.at) else {
@@ -98,7 +102,11 @@ fn simpler(operation: &Operation) -> Vec<Vec<Operation>> {
             if trouble.is_some() {
                 all.push(append(bodies.clone(), None));
             }
-            all.extend(smaller(bodies).into_iter().map(|less| append(less, *trouble)));
+            all.extend(
+                smaller(bodies)
+                    .into_iter()
+                    .map(|less| append(less, *trouble)),
+            );
         }
         Operation::Race {
             first,
@@ -118,8 +126,16 @@ fn simpler(operation: &Operation) -> Vec<Vec<Operation>> {
                     second,
                 }]
             };
-            all.extend(smaller(first).into_iter().map(|less| race(less, second.clone())));
-            all.extend(smaller(second).into_iter().map(|less| race(first.clone(), less)));
+            all.extend(
+                smaller(first)
+                    .into_iter()
+                    .map(|less| race(less, second.clone())),
+            );
+            all.extend(
+                smaller(second)
+                    .into_iter()
+                    .map(|less| race(first.clone(), less)),
+            );
         }
         Operation::Sweep {
             sweeper,
@@ -160,7 +176,11 @@ fn smaller(bodies: &[Body]) -> Vec<Vec<Body>> {
         0 | 1 => Vec::new(),
         _ => without_one(bodies),
     };
-    for (nth, body) in bodies.iter().enumerate().filter(|(_, b)| b.events.len() > 1) {
+    for (nth, body) in bodies
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| b.events.len() > 1)
+    {
         all.extend(without_one(&body.events).into_iter().map(|events| {
             let mut bodies = bodies.to_vec();
             bodies[nth].events = events;

@@ -102,7 +102,9 @@ impl Statements {
 
 /// What a statement is called: as its first line says, or by its first word.
 pub(super) fn name(text: &str) -> String {
-    let named = text.strip_prefix("-- ").and_then(|rest| rest.split(':').next());
+    let named = text
+        .strip_prefix("-- ")
+        .and_then(|rest| rest.split(':').next());
     let word = || text.split_whitespace().next().unwrap_or_default();
     named.unwrap_or_else(word).to_owned()
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{World, unless_killed};
 use crate::fault::Fault;
-use crate::model::{PARTITIONS, Stored, group, partition};
+use crate::model::{PARTITIONS, Stored, partition};
 use crate::operation::{Body, Point, Trouble};
 use crate::run::Violation;
 use crate::wire::{Action, DEADLINE};
@@ -41,7 +41,7 @@ impl World {
         bodies: &[Body],
         trouble: Option<Trouble>,
     ) -> Result<(), Violation> {
-        let (events, atomic) = group(bodies);
+        let (events, atomic) = self.model.group(bodies);
         let (expected, stored) = self.model.appended(bodies);
         let mut writer = self.take_writer(nth);
         let process = &self.writers[usize::from(nth) % 2];
@@ -97,7 +97,8 @@ impl World {
         point: Point,
         second: &[Body],
     ) -> Result<(), Violation> {
-        let ((events, atomic), (other_events, other_atomic)) = (group(first), group(second));
+        let (events, atomic) = self.model.group(first);
+        let (other_events, other_atomic) = self.model.group(second);
         let (mut writer, mut other) = (self.take_writer(0), self.take_writer(1));
         let wire = &self.writers[0].wire;
         wire.set(point, Action::Hold);
@@ -165,7 +166,10 @@ impl World {
     ) -> Result<(), Violation> {
         let told = |verdict: &Verdict| match verdict {
             Verdict::Refused(faults) => {
-                format!("refused: {:?}", faults.iter().map(|f| f.code).collect::<Vec<_>>())
+                format!(
+                    "refused: {:?}",
+                    faults.iter().map(|f| f.code).collect::<Vec<_>>()
+                )
             }
             // A writer that knows an event by its id alone.
             Verdict::Conflict(_) if self.fault == Some(Fault::DuplicateById) => {
@@ -207,7 +211,10 @@ impl World {
                 let partition = partition(of);
                 let cached = "INSERT INTO sim_cached SELECT $1, $2, $3, nextval('principal_numbers') \
                     WHERE NOT EXISTS (SELECT FROM sim_cached WHERE tenant_id = $1 AND principal_id = $2)";
-                let given = self.observer.execute(cached, &[&of.0, &of.1, &partition]).await;
+                let given = self
+                    .observer
+                    .execute(cached, &[&of.0, &of.1, &partition])
+                    .await;
                 given.map_err(Violation::from_observer)?;
             }
         }

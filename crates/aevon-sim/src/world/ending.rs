@@ -42,13 +42,20 @@ impl World {
             let event = &stored.event;
             let place = (stored.position.partition, stored.position.seq);
             let of = (&event.tenant_id, &event.principal_id);
-            let times = (event.occurred_at.as_micros(), stored.ingested_at.as_micros());
+            let times = (
+                event.occurred_at.as_micros(),
+                stored.ingested_at.as_micros(),
+            );
             let event = (&event.event_id, &event.event_type, times.0, times.1);
             format!("{place:?} {of:?} {event:?}")
         });
         let (stands, expected): (Vec<_>, Vec<_>) = (stands.collect(), expected.collect());
         if stands != expected {
-            let at = stands.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+            let at = stands
+                .iter()
+                .zip(&expected)
+                .take_while(|(a, b)| a == b)
+                .count();
             return Violation::of(format!(
                 "the log holds {:?} at its place {at}, and not {:?}",
                 stands.get(at),
@@ -136,7 +143,9 @@ impl World {
             for checked in checked {
                 let checked = checked.map_err(Violation::from_store)?;
                 if checked.differences > 0 || !checked.ahead.is_empty() {
-                    return Violation::of(format!("buckets are not what the log says: {checked:?}"));
+                    return Violation::of(format!(
+                        "buckets are not what the log says: {checked:?}"
+                    ));
                 }
             }
         }

@@ -12,7 +12,7 @@ use aevon_testkit::oracle::{OracleEvent, shown};
 
 use super::{BUDGET, Remembered, World};
 use crate::asking::{check, is_refusal, question, selection};
-use crate::model::{PARTITIONS, PRINCIPALS, TENANTS, partition, principal};
+use crate::model::{PARTITIONS, TENANTS, partition};
 use crate::operation::{Ask, At, By};
 use crate::run::Violation;
 
@@ -27,13 +27,15 @@ impl World {
         by: By,
         ask: &Ask,
     ) -> Result<(), Violation> {
-        let of = principal(nth);
-        let partition = partition(of);
         let Some((selection, expected)) = selection(&self.model, by) else {
             return Ok(());
         };
+        let of = self.model.principal(nth);
+        let partition = partition(of);
         let question = question(ask);
         let seq = self.model.seq_at(partition, at);
+        let events = self.model.standing(of, seq);
+        let about = format!("{} of {} at {seq}", of.1, of.0);
         let mut query = StateQuery::newest(of.0, of.1, selection, question);
         query.at = match at {
             At::Newest => None,
@@ -43,7 +45,6 @@ impl World {
         let Some(state) = self.answer(&query).await? else {
             return Ok(());
         };
-        let events = self.model.standing(of, seq);
         let head = self.model.head(partition);
         if (state.position.partition, state.position.seq, state.head) != (partition, seq, head) {
             return Violation::of(format!(
@@ -51,8 +52,14 @@ impl World {
                 state.position, state.head
             ));
         }
-        let checked = check(&self.model, &state.states, &expected, &events, &query.question);
-        checked.map_err(|wrong| wrong.about(format!("{} of {} at {seq}", of.1, of.0)))?;
+        let checked = check(
+            &self.model,
+            &state.states,
+            &expected,
+            &events,
+            &query.question,
+        );
+        checked.map_err(|wrong| wrong.about(about))?;
         query.at = Some(ReadAt::Version(seq));
         query.selection = pinned(&state.states);
         if self.remembered.len() < MOST_REMEMBERED && !query.selection.pinned.is_empty() {
@@ -83,7 +90,6 @@ impl World {
     }
 
     pub(super) async fn compare(&mut self, nth: u8, at: At, ask: &Ask) -> Result<(), Violation> {
-        let of = principal(nth);
         let question = question(ask);
         let names: Vec<String> = self.model.rules.keys().cloned().collect();
         for name in names {
@@ -94,6 +100,7 @@ impl World {
                 names: vec![name.clone()],
                 pinned: Vec::new(),
             };
+            let of = self.model.principal(nth);
             let mut query = StateQuery::newest(of.0, of.1, selection, question.clone());
             query.at = match at {
                 At::Newest => None,
@@ -104,7 +111,9 @@ impl World {
                 Ok(compared) if compared.agrees() => {}
                 Ok(compared) => {
                     let differences = compared.differences;
-                    return Violation::of(format!("{name}: buckets differ from the log: {differences:?}"));
+                    return Violation::of(format!(
+                        "{name}: buckets differ from the log: {differences:?}"
+                    ));
                 }
                 Err(error) => self.refused(&error)?,
             }
@@ -123,7 +132,7 @@ impl World {
     }
 
     pub(super) async fn total(&mut self, nth: u8, at: At, ask: &Ask) -> Result<(), Violation> {
-        let tenant = TENANTS[usize::from(nth) % TENANTS.len()];
+        let tenant = &*self.model.tenants[usize::from(nth) % TENANTS.len()].to_owned();
         let question = of_any(question(ask));
         let Some((selection, expected)) = selection(&self.model, By::Every) else {
             return Ok(());
@@ -152,7 +161,7 @@ impl World {
     /// What stands of all principals, in one order: ties go by place, then by partition.
     fn standing_of_tenant(&self, tenant: &str, version: &Version) -> Vec<OracleEvent> {
         let mut events = Vec::new();
-        for of in PRINCIPALS.into_iter().filter(|of| of.0 == tenant) {
+        for of in self.model.principals(tenant) {
             let partition = partition(of);
             let standing = self.model.standing(of, version.of(partition).unwrap_or(0));
             events.extend(standing.into_iter().map(|event| OracleEvent {
@@ -164,7 +173,7 @@ impl World {
     }
 
     pub(super) async fn list(&mut self, nth: u8, limit: u8, ask: &Ask) -> Result<(), Violation> {
-        let tenant = TENANTS[usize::from(nth) % TENANTS.len()];
+        let tenant = &*self.model.tenants[usize::from(nth) % TENANTS.len()].to_owned();
         let question = of_any(question(ask));
         let Some((selection, expected)) = selection(&self.model, By::Every) else {
             return Ok(());
@@ -198,19 +207,25 @@ impl World {
                 _ => break,
             }
         }
-        let of_tenant = PRINCIPALS.into_iter().filter(|of| of.0 == tenant);
+        let of_tenant = self.model.principals(tenant);
         let known = of_tenant.filter(|of| self.model.is_known(*of, i64::MAX));
         let mut known: Vec<&str> = known.map(|of| of.1).collect();
         known.sort_unstable();
         match listed == known {
             true => Ok(()),
-            false => Violation::of(format!("{listed:?} are listed of {tenant}, and not {known:?}")),
+            false => Violation::of(format!(
+                "{listed:?} are listed of {tenant}, and not {known:?}"
+            )),
         }
     }
 
     /// What was answered once is answered again.
     pub(super) async fn ask_again(&mut self) -> Result<(), Violation> {
-        for Remembered { query, text: before } in std::mem::take(&mut self.remembered) {
+        for Remembered {
+            query,
+            text: before,
+        } in std::mem::take(&mut self.remembered)
+        {
             let Some(state) = self.answer(&query).await? else {
                 return Violation::of(format!("what was answered is refused: {query:?}"));
             };

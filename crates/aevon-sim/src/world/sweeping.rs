@@ -25,12 +25,20 @@ impl World {
         {
             return Ok(connection);
         }
-        process.database.connect().await.map_err(Violation::from_store)
+        process
+            .database
+            .connect()
+            .await
+            .map_err(Violation::from_store)
     }
 
     /// Which of the sweepers is free.
     fn free(&self, nth: u8) -> usize {
-        if self.is_held { 1 } else { usize::from(nth) % 2 }
+        if self.is_held {
+            1
+        } else {
+            usize::from(nth) % 2
+        }
     }
 
     pub(super) async fn sweep(
@@ -134,9 +142,15 @@ impl World {
             }
         };
         let Swept {
-            partition, from, to, ..
+            partition,
+            from,
+            to,
+            ..
         } = swept;
-        let advanced = self.observer.execute(advance, &[&partition, &from, &to]).await;
+        let advanced = self
+            .observer
+            .execute(advance, &[&partition, &from, &to])
+            .await;
         advanced.map_err(Violation::from_observer)?;
         Ok(())
     }
