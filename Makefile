@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
+SEEDS ?= 1000
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test check fmt lint docs reference build bench flights clean cargo
+.PHONY: help run test sim check fmt lint docs reference build bench flights clean cargo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +18,10 @@ run: cargo ## start everything on this machine, with its own Postgres (ARGS="...
 test: cargo ## run all tests against a private Postgres
 	@$(CARGO) build --workspace --bins
 	@$(BIN)/with-postgres -- sh -c '$(CARGO) test -q --doc --workspace && $(CARGO) $(RUNNER) --workspace $(ARGS)'
+
+sim: cargo ## simulate the whole system (SEEDS=1000, SEEDS=2000..4000, ARGS="--fault every")
+	@$(CARGO) build -q --workspace --bins
+	@$(BIN)/with-postgres -- $(BIN)/aevon-sim $(SEEDS) $(ARGS)
 
 check: fmt lint docs ## check format, lints and documentation
 

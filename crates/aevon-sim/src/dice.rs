@@ -6,8 +6,8 @@ use crate::model::{LABELS, PARTITIONS, PRINCIPALS, TENANTS, VALUES, ZONES};
 use crate::operation::{Ask, At, Body, By, Event, Operation, Point, Says, Slice, Trouble};
 use crate::rules::{NAMES, VARIANTS};
 
-/// Operations of a seed, those within others not counted.
-const OPERATIONS: u64 = 28;
+/// Operations of a seed, those within others not counted; a story may take it further.
+const OPERATIONS: usize = 26;
 /// A second in microseconds.
 const SECOND_US: i64 = 1_000_000;
 const YEAR_US: i64 = 365 * DAY_US;
@@ -63,11 +63,19 @@ const OF_DISCARDS: [Point; 6] = [
 pub fn operations(seed: u64) -> Vec<Operation> {
     let mut dice = Dice::new(seed);
     let mut operations = vec![Operation::Rules(dice.rules())];
-    for _ in 0..OPERATIONS {
-        let operation = dice.operation();
-        operations.push(operation);
+    while operations.len() < OPERATIONS {
+        match dice.roll(24) {
+            0 => operations.extend(dice.correction()),
+            1 => operations.extend(dice.succession()),
+            _ => operations.push(dice.operation()),
+        }
     }
     operations
+}
+
+/// The edge of a window at or before an instant. The beginning of the world is at 21:00 in UTC.
+const fn edge(at: i64, width: i64) -> i64 {
+    (at + 21 * HOUR_US).div_euclid(width) * width - 21 * HOUR_US
 }
 
 struct Dice {
@@ -114,6 +122,83 @@ impl Dice {
         self.roll(many) == 0
     }
 
+    /// Events of one minute, of which some are voided one after another while slices end in between.
+    fn correction(&mut self) -> Vec<Operation> {
+        let principal = self.byte(2);
+        let at = self.instant();
+        let mut events: Vec<Event> = (0..4).map(|_| self.usage()).collect();
+        for event in &mut events {
+            event.at = edge(at, MINUTE_US) + self.roll(MINUTE_US as u64) as i64;
+        }
+        let ours = events.iter().map(|event| (principal, event.clone()));
+        self.sent.extend(ours);
+        let append = |writer, events| Operation::Append {
+            writer,
+            bodies: vec![Body {
+                principal,
+                is_atomic: false,
+                events,
+            }],
+            trouble: None,
+        };
+        let targets = [events[0].id, events[1 + self.roll(3) as usize].id];
+        let partition = crate::model::partition_of_principal(principal);
+        let sweep = |sweeper, events| Operation::Sweep {
+            sweeper,
+            slice: Slice {
+                partition,
+                events,
+                is_front: true,
+            },
+            trouble: None,
+        };
+        let mut story = vec![append(0, events)];
+        if !self.is_one_in(3) {
+            story.push(sweep(0, 200));
+        }
+        for target in targets {
+            let says = Says::Void(target);
+            let void = Event {
+                says,
+                ..self.usage()
+            };
+            story.push(append(self.byte(2), vec![void]));
+        }
+        for _ in 0..2 {
+            story.push(sweep(self.byte(2), self.of(&[1, 1, 2, 5])));
+            if !self.is_one_in(3) {
+                story.push(Operation::Verify);
+            }
+        }
+        let at = At::Back(self.roll(4) as u16);
+        story.push(Operation::Read {
+            principal,
+            at,
+            by: By::Every,
+            ask: self.ask(),
+        });
+        story
+    }
+
+    /// Versions that give way to others, and whose buckets go.
+    fn succession(&mut self) -> Vec<Operation> {
+        let mut story = vec![
+            Operation::Activate(200),
+            Operation::Rules(self.rules()),
+            Operation::Activate(200),
+            Operation::Discard(self.trouble(&OF_DISCARDS)),
+        ];
+        for _ in 0..2 {
+            story.push(Operation::Read {
+                principal: self.byte(3),
+                at: self.at(),
+                by: By::Version(self.byte(12)),
+                ask: self.ask(),
+            });
+        }
+        story
+    }
+
     fn operation(&mut self) -> Operation {
         match self.roll(34) {
             0..2 => Operation::Tick(self.tick()),
@@ -144,7 +229,10 @@ impl Dice {
                 2..5 => Operation::Switch(self.byte(NAMES)),
                 _ => Operation::GiveUp(self.byte(NAMES)),
             },
-            25 => Operation::Discard(self.trouble(&OF_DISCARDS)),
+            25 => match self.is_one_in(3) {
+                true => Operation::Verify,
+                false => Operation::Discard(self.trouble(&OF_DISCARDS)),
+            },
             _ => self.question(),
         }
     }
@@ -177,10 +265,12 @@ impl Dice {
             },
             1 => Operation::List {
                 tenant: self.byte(TENANTS.len() as u8),
-                limit: 1 + self.byte(4),
+                limit: 2 + self.byte(4),
                 ask,
             },
-            2 => Operation::Compare {
+            2 => Operation::Fetch(self.byte(2)),
+            3 => Operation::Compare {
+                name: self.byte(NAMES),
                 principal: self.principal(),
                 at: self.at(),
                 ask,
@@ -272,8 +362,7 @@ impl Dice {
         ];
         let at = self.now - self.of(&late) * (1 + self.roll(2) as i64);
         let width = self.of(&[MINUTE_US, HOUR_US, DAY_US]);
-        // The beginning of the world is the start of an hour: 21:00 in UTC.
-        let edge = (at + 21 * HOUR_US).div_euclid(width) * width - 21 * HOUR_US;
+        let edge = edge(at, width);
         match self.roll(6) {
             0 => edge,
             1 => edge + 1,
@@ -344,13 +433,17 @@ impl Dice {
         let is_open = granularity == 0 && self.is_one_in(2);
         if !is_open {
             let start = self.instant();
-            let width = 1 + self.roll(longest as u64) as i64;
+            let (one, other) = (1 + self.roll(longest as u64) as i64, self.instant());
             ask.start = Some(start);
-            ask.end = Some(match self.is_one_in(2) {
-                true => start + width,
-                // At an edge, too.
-                false => self.instant().clamp(start, start + longest),
+            ask.end = Some(match self.roll(4) {
+                0 => start + one,
+                // At an edge, where buckets begin and end.
+                1 => other.clamp(start, start + longest),
+                _ => edge(start + one, self.of(&[MINUTE_US, HOUR_US])).max(start),
             });
+            if self.is_one_in(2) {
+                ask.start = ask.start.map(|start| edge(start, HOUR_US));
+            }
         }
         ask
     }

@@ -117,6 +117,12 @@ pub(crate) fn partition((tenant, principal): (&str, &str)) -> i32 {
     partition_of(tenant, principal, PARTITIONS)
 }
 
+/// The partition of a principal, in every world.
+pub(crate) fn partition_of_principal(nth: u8) -> u8 {
+    let (tenant, principal) = PRINCIPALS[usize::from(nth) % PRINCIPALS.len()];
+    partition((TENANTS[tenant], principal)) as u8
+}
+
 /// An event as it is sent.
 fn sent((tenant, principal): (&str, &str), event: &Event) -> NewEvent {
     let (event_type, data) = match event.says {

@@ -64,8 +64,10 @@ pub enum Operation {
         /// What.
         ask: Ask,
     },
-    /// The same, from buckets and from the log alone, as the product compares them itself.
+    /// The same by one rule, from buckets and from the log alone, as the product compares them itself.
     Compare {
+        /// By which name.
+        name: u8,
         /// Whose.
         principal: u8,
         /// As of when.
@@ -82,6 +84,10 @@ pub enum Operation {
         /// What.
         ask: Ask,
     },
+    /// Every bucket that stands is held to the log, up to its checkpoint.
+    Verify,
+    /// The state of a principal is asked for over HTTP, by a caller that has the answer of before.
+    Fetch(u8),
     /// All pages of the list of a tenant's principals are asked for.
     List {
         /// Of which one.

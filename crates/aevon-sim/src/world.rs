@@ -7,6 +7,7 @@
 
 mod appending;
 mod ending;
+mod fetching;
 mod reading;
 mod ruling;
 mod sweeping;
@@ -71,6 +72,9 @@ pub struct World {
     sweepers: [Process<Connection>; 2],
     reader: Process<()>,
     ruler: Process<Connection>,
+    service: fetching::Service,
+    /// What a caller of it has.
+    cache: fetching::Cache,
     observer: Client,
     rebuilds: BTreeMap<String, Rebuild>,
     remembered: Vec<Remembered>,
@@ -150,6 +154,8 @@ impl World {
             sweepers: [sweeper().await?, sweeper().await?],
             reader: Process::start(url, fault, Program::Reader).await?,
             ruler: Process::start(url, fault, Program::Reader).await?,
+            service: fetching::Service::start(url).await?,
+            cache: fetching::Cache::new(),
             observer,
             rebuilds: BTreeMap::new(),
             remembered: Vec::new(),
@@ -178,6 +184,7 @@ impl World {
         self.model = Model::new(self.seeds);
         self.rebuilds.clear();
         self.remembered.clear();
+        self.cache.clear();
         self.is_held = false;
         Ok(())
     }
@@ -225,10 +232,15 @@ impl World {
                 by,
                 ask,
             } => self.read(*principal, *at, *by, ask).boxed_local(),
-            Operation::Compare { principal, at, ask } => {
-                self.compare(*principal, *at, ask).boxed_local()
-            }
+            Operation::Compare {
+                name,
+                principal,
+                at,
+                ask,
+            } => self.compare(*name, *principal, *at, ask).boxed_local(),
             Operation::Total { tenant, at, ask } => self.total(*tenant, *at, ask).boxed_local(),
+            Operation::Verify => self.verify().boxed_local(),
+            Operation::Fetch(principal) => self.fetch(*principal).boxed_local(),
             Operation::List { tenant, limit, ask } => self.list(*tenant, *limit, ask).boxed_local(),
         }
     }

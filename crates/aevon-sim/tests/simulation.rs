@@ -1,5 +1,7 @@
 //! Fixed seeds, and every list that once failed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use aevon_sim::regressions;
 use aevon_sim::run::{Failure, run, run_seed, shrink};
 use aevon_sim::shrink::code;

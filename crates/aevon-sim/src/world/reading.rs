@@ -17,7 +17,7 @@ use crate::operation::{Ask, At, By};
 use crate::run::Violation;
 
 /// Answers that are asked for again at the end.
-const MOST_REMEMBERED: usize = 12;
+const MOST_REMEMBERED: usize = 6;
 
 impl World {
     pub(super) async fn read(
@@ -89,36 +89,31 @@ impl World {
         }
     }
 
-    pub(super) async fn compare(&mut self, nth: u8, at: At, ask: &Ask) -> Result<(), Violation> {
-        let question = question(ask);
-        let names: Vec<String> = self.model.rules.keys().cloned().collect();
-        for name in names {
-            if self.model.answering(&name).is_none() {
-                continue;
+    pub(super) async fn compare(
+        &mut self,
+        name: u8,
+        nth: u8,
+        at: At,
+        ask: &Ask,
+    ) -> Result<(), Violation> {
+        let Some((selection, _)) = selection(&self.model, By::Name(name)) else {
+            return Ok(());
+        };
+        let of = self.model.principal(nth);
+        let mut query = StateQuery::newest(of.0, of.1, selection, question(ask));
+        query.at = match at {
+            At::Newest => None,
+            _ => Some(ReadAt::Version(self.model.seq_at(partition(of), at))),
+        };
+        self.counted.reads += 1;
+        match compare::compare(&self.reader.database, PARTITIONS, &query, BUDGET).await {
+            Ok(compared) if compared.agrees() => Ok(()),
+            Ok(compared) => {
+                let differences = compared.differences;
+                Violation::of(format!("buckets differ from the log: {differences:?}"))
             }
-            let selection = Selection {
-                names: vec![name.clone()],
-                pinned: Vec::new(),
-            };
-            let of = self.model.principal(nth);
-            let mut query = StateQuery::newest(of.0, of.1, selection, question.clone());
-            query.at = match at {
-                At::Newest => None,
-                _ => Some(ReadAt::Version(self.model.seq_at(partition(of), at))),
-            };
-            self.counted.reads += 1;
-            match compare::compare(&self.reader.database, PARTITIONS, &query, BUDGET).await {
-                Ok(compared) if compared.agrees() => {}
-                Ok(compared) => {
-                    let differences = compared.differences;
-                    return Violation::of(format!(
-                        "{name}: buckets differ from the log: {differences:?}"
-                    ));
-                }
-                Err(error) => self.refused(&error)?,
-            }
+            Err(error) => self.refused(&error),
         }
-        Ok(())
     }
 
     /// Where every partition stands then.

@@ -9,7 +9,7 @@ use crate::run::Violation;
 
 impl World {
     /// The connection of whoever rules; it is never in trouble.
-    async fn ruler(&mut self) -> Result<&mut Connection, Violation> {
+    pub(super) async fn ruler(&mut self) -> Result<&mut Connection, Violation> {
         let ruler = &mut self.ruler;
         if ruler
             .kept
