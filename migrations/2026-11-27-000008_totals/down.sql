@@ -1,3 +1,4 @@
+DROP INDEX pre_aggregates_1d_windows, pre_aggregates_1h_windows, pre_aggregates_1m_windows;
 ALTER TABLE sweep_checkpoints DROP COLUMN totals_seq;
 -- A schema that knows no tenants would take their series for those of principals.
 DELETE FROM pre_aggregates b

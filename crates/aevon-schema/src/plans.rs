@@ -254,9 +254,10 @@ const GOLDEN: [Golden; 35] = [
         arguments: "{selected}, '{1}', '{now}', '{now}', '{f}', 'acme', 'p', '', '', '{}', 5, '{f}', \
                     '{weighted_sum}', true",
         wanted: &[
-            "(labels_hash >= $12) AND (labels_hash <= $13)",
+            "(generation = r.generation) AND (labels_hash >= $12) AND (labels_hash <= $13)",
+            "(tenant_id = $10) AND (principal_id = $11)",
             "tenants_identity",
-            "Index Scan using voids_by_principal",
+            "(principal_no = q_1.principal_no) AND (void_seq >",
             "Index Scan using voids_order",
             "pre_aggregates_1m_pkey",
             "pre_aggregates_1h_pkey",
@@ -369,7 +370,7 @@ const GOLDEN: [Golden; 35] = [
             "tenants_numbers",
             "principals_identity",
             "Index Scan using series_identity",
-            "(series_no = n_1.series_no) AND (grain = 1) AND (window_start = u.window_start)",
+            "(series_no = n.series_no) AND (grain = 1) AND (window_start = u.window_start)",
         ],
     },
     Golden {

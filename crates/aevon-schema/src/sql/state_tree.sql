@@ -15,11 +15,17 @@ WITH sought AS MATERIALIZED (
           AND o.principal_id = $11
           AND o.partition = $1
         UNION ALL
-        SELECT t.tenant_no
-        FROM tenants t
-        WHERE $11 IS NULL
-          AND t.tenant_id = $10
-          AND t.partition = $1
+        -- The comparison of rows keeps the planner from reading every tenant of the partition.
+        SELECT o.tenant_no
+        FROM (
+            SELECT t.tenant_no
+            FROM tenants t
+            WHERE $11 IS NULL
+              AND (t.tenant_id, t.partition) >= ROW ($10, $1)
+              AND (t.tenant_id, t.partition) <= ROW ($10, $1)
+            ORDER BY t.tenant_id, t.partition
+            LIMIT 1
+        ) o
     ) q
     CROSS JOIN rules r
     -- The licence: buckets of a rule that has no checkpoint don't count, nor totals that it does not
@@ -29,13 +35,18 @@ WITH sought AS MATERIALIZED (
      AND c.generation = r.generation
      AND c.partition = $1
      AND ($11 IS NOT NULL OR c.totals_seq = c.seq)
-    JOIN series s
-      ON s.principal_no = q.principal_no
-     AND s.rule_no = r.rule_no
-     AND s.generation = r.generation
-     AND s.labels_hash >= $12
-     AND s.labels_hash <= $13
-     AND s.partition = $1
+    -- OFFSET 0 keeps the planner from reading every series of the partition.
+    CROSS JOIN LATERAL (
+        SELECT n.series_no, n.labels
+        FROM series n
+        WHERE n.principal_no = q.principal_no
+          AND n.rule_no = r.rule_no
+          AND n.generation = r.generation
+          AND n.labels_hash >= $12
+          AND n.labels_hash <= $13
+          AND n.partition = $1
+        OFFSET 0
+    ) s
     -- Each dimension that is asked for has one of the labels that are kept.
     WHERE ($14 = '{}'::jsonb OR NOT EXISTS (
         SELECT FROM jsonb_each($14) k (dimension, labels)
@@ -63,10 +74,19 @@ WITH sought AS MATERIALIZED (
       AND q.principal_id = $11
       AND q.partition = $1
     UNION ALL
-    -- Of whichever principal of the tenant. The comparison of rows and the order keep the planner
-    -- from reading every principal for each void.
+    -- Of whichever principal of the tenant. The orders and the comparison of rows keep the planner
+    -- from reading every void, and every principal for each.
     SELECT w.void_seq, w.target_seq, w.target_occurred_at
-    FROM voids w
+    FROM (
+        SELECT n.principal_no, n.void_seq, n.target_seq, n.target_occurred_at
+        FROM voids n
+        WHERE $11 IS NULL
+          AND n.partition = $1
+          AND n.void_seq > (SELECT min(s.checkpoint) FROM sought s)
+          AND n.void_seq <= $15
+        ORDER BY n.partition, n.void_seq
+        OFFSET 0
+    ) w
     CROSS JOIN LATERAL (
         SELECT p.tenant_id
         FROM principals p
@@ -75,11 +95,7 @@ WITH sought AS MATERIALIZED (
         ORDER BY p.principal_no, p.partition
         LIMIT 1
     ) q
-    WHERE $11 IS NULL
-      AND w.partition = $1
-      AND w.void_seq > (SELECT min(s.checkpoint) FROM sought s)
-      AND w.void_seq <= $15
-      AND q.tenant_id = $10
+    WHERE q.tenant_id = $10
 ), unsettled AS MATERIALIZED (
     SELECT s.rule_no, s.series_no, s.labels, s.checkpoint, u.grain, b.window_start, b.epoch
     FROM sought s

@@ -1,8 +1,8 @@
 -- tenants_find: the number of the tenant of each of these principals, where it has one
 SELECT u.principal_no, t.tenant_no
 FROM unnest($2) AS u (principal_no)
--- The comparison of rows and the order, and OFFSET 0, keep the planner from reading every principal
--- and every tenant of the partition.
+-- The comparisons of rows and the orders keep the planner from reading every principal and every tenant
+-- of the partition.
 CROSS JOIN LATERAL (
     SELECT p.tenant_id
     FROM principals p
@@ -15,7 +15,8 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT n.tenant_no
     FROM tenants n
-    WHERE n.tenant_id = q.tenant_id
-      AND n.partition = $1
-    OFFSET 0
+    WHERE (n.tenant_id, n.partition) >= ROW (q.tenant_id, $1)
+      AND (n.tenant_id, n.partition) <= ROW (q.tenant_id, $1)
+    ORDER BY n.tenant_id, n.partition
+    LIMIT 1
 ) t

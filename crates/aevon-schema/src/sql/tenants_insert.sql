@@ -1,5 +1,5 @@
 -- tenants_insert: numbers for the tenants of these principals that have none in the partition; see
--- tenants_find for the comparison of rows
+-- tenants_find for the comparisons of rows
 INSERT INTO tenants AS t (tenant_id, partition)
 SELECT DISTINCT q.tenant_id, p.partition
 FROM partitions p
@@ -16,9 +16,10 @@ CROSS JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT true AS stands
     FROM tenants o
-    WHERE o.tenant_id = q.tenant_id
-      AND o.partition = $1
-    OFFSET 0
+    WHERE (o.tenant_id, o.partition) >= ROW (q.tenant_id, $1)
+      AND (o.tenant_id, o.partition) <= ROW (q.tenant_id, $1)
+    ORDER BY o.tenant_id, o.partition
+    LIMIT 1
 ) l ON true
 WHERE p.partition = $1
   AND l.stands IS NULL

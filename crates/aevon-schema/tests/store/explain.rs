@@ -367,7 +367,7 @@ async fn a_bucket_that_is_wrong_is_named_and_one_that_cannot_be_read_is_no_failu
     let of = |rule: &str| {
         format!(
             "series_no IN (SELECT s.series_no FROM series s JOIN rules r USING (rule_no)
-              WHERE r.name = '{rule}') AND grain = 60"
+              JOIN principals USING (principal_no) WHERE r.name = '{rule}') AND grain = 60"
         )
     };
     let damage = async |change: &str, rule: &str, where_: &str| {

@@ -68,7 +68,11 @@ async fn a_sweep_killed_between_fold_and_commit_leaves_nothing_behind() {
     };
     assert_eq!((swept.from, swept.to), (0, 10));
     assert_eq!(world.total("p").await.as_deref(), ALL_TEN);
-    assert_eq!(world.count("pre_aggregates").await, 3, "one bucket a grain");
+    assert_eq!(
+        world.count("pre_aggregates").await,
+        6,
+        "one a grain, of the principal and of its tenant"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +144,11 @@ async fn buckets_that_are_dropped_under_a_sweep_are_rebuilt_from_the_first_event
     assert_eq!(world.total("p").await.as_deref(), ALL_TEN);
     world.sweep(4).await;
     assert_eq!(world.total("p").await.as_deref(), ALL_TEN);
-    assert_eq!(world.count("pre_aggregates").await, 3, "one bucket a grain");
+    assert_eq!(
+        world.count("pre_aggregates").await,
+        6,
+        "one a grain, of the principal and of its tenant"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -240,14 +240,14 @@ async fn a_rebuild_mends_buckets_beside_a_running_aggregator_and_without_one() {
         }
         let planted = "UPDATE pre_aggregates SET event_count = event_count + 1 \
                        WHERE grain = 1440 AND operator = 2";
-        assert_eq!(client.execute(planted, &[]).await.unwrap(), 40);
+        // Of 40 principals, and of their tenant in the partitions where they are.
+        let planted = client.execute(planted, &[]).await.unwrap();
+        assert!(planted > 40);
         let mended = rebuild("total");
         assert!(mended.status.success(), "{}", text(&mended.stderr));
         let said = text(&mended.stdout);
-        assert!(
-            said.contains("40 were wrong and are not any more"),
-            "{said}"
-        );
+        let mended = format!("{planted} were wrong and are not any more");
+        assert!(said.contains(&mended), "{said}");
         assert!(
             said.contains("tenant_id \"acme\"") && said.contains("event_count was"),
             "{said}"

@@ -136,7 +136,6 @@ async fn totals_and_lists_are_one_state_of_one_tenant() {
             format!("scope=tenant&version={of_p3}"),
             "incomplete-version",
         ),
-        ("scope=tenant&version=0:1".to_owned(), "incomplete-version"),
         ("scope=all".to_owned(), "invalid-parameter"),
         (
             "scope=tenant&principal_id=p1".to_owned(),

@@ -49,7 +49,7 @@ pub(crate) struct ManyParameters {
     #[param(pattern = "^(principal_id|value)$")]
     order_by: Option<String>,
     /// Most items of a list of all.
-    #[param(minimum = 1, maximum = 1000, example = 100)]
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next` of the page before, with everything else as it was.
     #[param(min_length = 1)]
