@@ -200,36 +200,36 @@ impl Dice {
     }
 
     fn operation(&mut self) -> Operation {
-        match self.roll(34) {
+        match self.roll(36) {
             0..2 => Operation::Tick(self.tick()),
-            2..10 => Operation::Append {
+            2..12 => Operation::Append {
                 writer: self.byte(2),
                 bodies: self.bodies(),
                 trouble: self.trouble(&OF_APPENDS),
             },
-            10 | 11 => Operation::Race {
+            12 | 13 => Operation::Race {
                 first: self.bodies(),
                 point: self.of(&OF_RACES),
                 second: self.bodies(),
             },
-            12..19 => Operation::Sweep {
+            14..20 => Operation::Sweep {
                 sweeper: self.byte(2),
                 slice: self.slice(),
                 trouble: self.trouble(&OF_SWEEPS),
             },
-            19 | 20 => Operation::During {
+            20 | 21 => Operation::During {
                 slice: self.slice(),
                 point: self.of(&OF_SWEEPS[..10]),
                 meanwhile: (0..=self.roll(3)).map(|_| self.within()).collect(),
             },
-            21 => Operation::Rules(self.rules()),
-            22 | 23 => Operation::Activate([0, 3, 50][self.roll(3) as usize]),
-            24 => match self.roll(6) {
+            22 => Operation::Rules(self.rules()),
+            23 | 24 => Operation::Activate([0, 3, 50][self.roll(3) as usize]),
+            25 => match self.roll(6) {
                 0..2 => Operation::Rebuild(self.byte(NAMES)),
                 2..5 => Operation::Switch(self.byte(NAMES)),
                 _ => Operation::GiveUp(self.byte(NAMES)),
             },
-            25 => match self.is_one_in(3) {
+            26 => match self.is_one_in(3) {
                 true => Operation::Verify,
                 false => Operation::Discard(self.trouble(&OF_DISCARDS)),
             },
@@ -372,6 +372,18 @@ impl Dice {
         }
     }
 
+    /// Where a range begins or ends: often where the bucket of an event does.
+    fn bound(&mut self) -> i64 {
+        let near = self.roll(1 + self.sent.len() as u64) as usize;
+        match self.sent.get(near).map(|(_, event)| event.at) {
+            Some(at) => {
+                let width = self.of(&[1, MINUTE_US, MINUTE_US, HOUR_US, HOUR_US, DAY_US]);
+                edge(at, width) + if self.is_one_in(3) { width } else { 0 }
+            }
+            None => self.instant(),
+        }
+    }
+
     fn slice(&mut self) -> Slice {
         Slice {
             partition: self.byte(PARTITIONS as u8),
@@ -401,7 +413,7 @@ impl Dice {
         match self.roll(5) {
             0 | 1 => At::Newest,
             2 => At::Ago(self.of(&[0, 1, SECOND_US, MINUTE_US, HOUR_US, DAY_US])),
-            _ => At::Back(self.roll(30) as u16),
+            _ => At::Back(self.roll(12) as u16),
         }
     }
 
@@ -432,18 +444,12 @@ impl Dice {
         let longest = longest[usize::from(granularity)];
         let is_open = granularity == 0 && self.is_one_in(2);
         if !is_open {
-            let start = self.instant();
-            let (one, other) = (1 + self.roll(longest as u64) as i64, self.instant());
-            ask.start = Some(start);
-            ask.end = Some(match self.roll(4) {
-                0 => start + one,
-                // At an edge, where buckets begin and end.
-                1 => other.clamp(start, start + longest),
-                _ => edge(start + one, self.of(&[MINUTE_US, HOUR_US])).max(start),
-            });
-            if self.is_one_in(2) {
-                ask.start = ask.start.map(|start| edge(start, HOUR_US));
-            }
+            let (one, other) = (self.bound(), self.bound());
+            let (start, end) = (one.min(other), one.max(other));
+            let shortened = end - 1 - self.roll(longest as u64) as i64;
+            let is_short = end - start <= longest;
+            ask.start = Some(if is_short { start } else { shortened });
+            ask.end = Some(end);
         }
         ask
     }

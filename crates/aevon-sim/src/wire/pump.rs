@@ -131,7 +131,7 @@ impl Up<'_> {
         let _ = timeout(DEADLINE, self.server_gone()).await;
         self.shared.trap.send_replace(Trap::Sprung);
         // A dead process reads and writes nothing until it is dropped.
-        let mut chunk = [0; CHUNK_BYTES];
+        let mut chunk = vec![0; CHUNK_BYTES];
         while action == Action::Kill && matches!(self.client.read(&mut chunk).await, Ok(1..)) {}
         ControlFlow::Break(())
     }
@@ -160,11 +160,7 @@ impl Up<'_> {
 async fn to_client(mut server: ReadHalf<'_>, mut client: WriteHalf<'_>, talk: &Talk) {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut scan = Scan::default();
-    loop {
-        let read = match server.read(&mut chunk).await {
-            Ok(read @ 1..) => read,
-            _ => break,
-        };
+    while let Ok(read @ 1..) = server.read(&mut chunk).await {
         let ready = scan.take(&chunk[..read]);
         if !talk.is_mute.load(Ordering::SeqCst) && client.write_all(&chunk[..read]).await.is_err() {
             break;
