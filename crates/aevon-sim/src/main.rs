@@ -83,12 +83,17 @@ fn try_faults(seeds: Seeds, name: &str) -> anyhow::Result<()> {
             let mut world = World::open(Some(fault)).await?;
             let mut found = Vec::new();
             for seed in seeds.from..seeds.to {
-                if let Some(failure) = run_seed(&mut world, seed).await? {
-                    if found.is_empty() {
+                let Some(failure) = run_seed(&mut world, seed).await? else {
+                    continue;
+                };
+                match (found.is_empty(), name == "every") {
+                    (true, true) => {
                         say(&format!("{fault:?}: seed {seed}: {}", failure.violation.0));
                     }
-                    found.push(seed);
+                    (true, false) => report(&mut world, seed, failure).await?,
+                    _ => {}
                 }
+                found.push(seed);
             }
             anyhow::ensure!(world.rotten().is_empty(), "{:?}", world.rotten());
             Ok(found)

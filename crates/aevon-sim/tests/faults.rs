@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use aevon_sim::fault::Fault;
-use aevon_sim::run::run_seed;
+use aevon_sim::run::{run, run_seed, shrink};
 use aevon_sim::world::World;
 
 /// In how many seeds, from 0 on, each fault shows at the latest.
-const WITHIN: u64 = 40;
+const WITHIN: u64 = 60;
 
 async fn assert_found(fault: Fault) {
     let mut world = World::open(Some(fault)).await.unwrap();
@@ -50,4 +50,30 @@ is_found! {
     a_verdict_before_the_lock_is_found: VerdictBeforeLock
     a_refold_above_its_slice_is_found: RefoldAboveSlice
     a_tag_without_the_rule_version_is_found: TagWithoutRuleVersion
+}
+
+/// Operations that show a conflict told as a duplicate: two appends, or one; and a margin.
+const FEW: usize = 4;
+
+#[tokio::test]
+async fn a_list_that_fails_is_made_short_and_still_fails() {
+    let mut world = World::open(Some(Fault::DuplicateById)).await.unwrap();
+    let mut seeds = 0..WITHIN;
+    let failure = loop {
+        let seed = seeds.next().expect("a seed in which it shows");
+        if let Some(failure) = run_seed(&mut world, seed).await.unwrap() {
+            break failure;
+        }
+    };
+    let shortest = shrink(&mut world, failure).await.unwrap();
+    assert!(
+        shortest.operations.len() <= FEW,
+        "{:?}",
+        shortest.operations
+    );
+    let again = run(&mut world, &shortest.operations).await.unwrap();
+    assert!(again.is_some_and(|violation| violation.0.contains("duplicate")));
+    // Without the fault, the same list is what the product does right.
+    let mut right = World::open(None).await.unwrap();
+    assert_eq!(run(&mut right, &shortest.operations).await.unwrap(), None);
 }
