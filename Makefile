@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
+SEEDS ?= 1000
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +18,9 @@ run: cargo ## start everything on this machine, with its own Postgres (ARGS="...
 
 test: bins ## run all tests against a private Postgres
 	@$(BIN)/with-postgres -- sh -c '$(CARGO) test -q --doc --workspace && $(CARGO) $(RUNNER) --workspace $(ARGS)'
+
+sim: bins ## simulate the whole system (SEEDS=1000, SEEDS=2000..4000, ARGS="--fault every")
+	@$(BIN)/with-postgres -- $(BIN)/aevon-sim $(SEEDS) $(ARGS)
 
 check: fmt lint docs ## check format, lints and documentation
 
