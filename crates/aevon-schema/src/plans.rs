@@ -5,6 +5,8 @@
 //! connection of ours has.
 
 use crate::database::{Connection, Database, DatabaseOptions};
+use crate::state::ranked;
+use aevon_core::operator::Operator;
 use aevon_testkit::TestDatabase;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
@@ -27,9 +29,9 @@ async fn connect(db: &TestDatabase) -> Connection {
     Database::new(options).unwrap().connect().await.unwrap()
 }
 
-struct Golden {
+struct Golden<'a> {
     name: &'static str,
-    sql: &'static str,
+    sql: &'a str,
     types: &'static str,
     arguments: &'static str,
     /// The lines that the plan must hold.
@@ -38,7 +40,7 @@ struct Golden {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden; 35] = [
+const GOLDEN: [Golden<'static>; 35] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -424,8 +426,28 @@ const GOLDEN: [Golden; 35] = [
     },
 ];
 
+/// What lists by value ask of few principals, whose buckets are looked up one by one.
+const RANKED_TYPES: &str = "text, int, int, bigint[], bigint[], timestamptz[], timestamptz[], bytea, \
+                            bytea, jsonb, text[], bigint, bool";
+const RANKED_ARGUMENTS: &str = "'acme', 1, 2, '{5,5}', '{9,9}', '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', \
+                                '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}', '{}', 11, false";
+const RANKED: &[&str] = &[
+    "(tenant_id = $1)",
+    ".principal_no) AND (rule_no = $2) AND (generation = $6) AND (labels_hash >= $8)",
+    ".series_no) AND (grain = u",
+    ".window_from) AND (window_start < u",
+];
+
 async fn check(connection: &mut Connection, moment: &str) {
-    for golden in GOLDEN {
+    let [sums, rows] = [Operator::Sum, Operator::Latest].map(|o| ranked::statement(o, false));
+    let ranked = [("ranked sums", &sums), ("ranked rows", &rows)].map(|(name, sql)| Golden {
+        name,
+        sql,
+        types: RANKED_TYPES,
+        arguments: RANKED_ARGUMENTS,
+        wanted: RANKED,
+    });
+    for golden in GOLDEN.into_iter().chain(ranked) {
         let Golden {
             name,
             sql,

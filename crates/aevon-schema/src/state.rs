@@ -9,7 +9,7 @@ pub mod compare;
 pub mod explain;
 mod list;
 mod past;
-mod ranked;
+pub(crate) mod ranked;
 mod rows;
 mod several;
 mod snapshot;

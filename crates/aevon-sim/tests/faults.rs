@@ -7,7 +7,7 @@ use aevon_sim::run::{run, run_seed, shrink};
 use aevon_sim::world::World;
 
 /// In how many seeds, from 0 on, each fault shows at the latest.
-const WITHIN: u64 = 60;
+const WITHIN: u64 = 200;
 
 async fn assert_found(fault: Fault) {
     let mut world = World::open(Some(fault)).await.unwrap();

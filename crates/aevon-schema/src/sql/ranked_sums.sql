@@ -1,7 +1,7 @@
 -- ranked_sums: what principals of a tenant add up to by a rule whose buckets Postgres can add up, as of
 -- positions ($5) of the partitions, which may be the newest ($13): what their order takes.
 -- The parts of a plan have places: its day, its two hours and minutes, then the day, the hour and the
--- minute before it; a place without a part is null, and planned away: this is planned for each question.
+-- minute before it; a place without a part is null. Where their buckets come from is put in.
 -- A row that does not stand at the version, or a void that the buckets do not hold yet, makes its
 -- principal unsettled.
 -- Unsettled principals come, and those of whom more is known ($11), and of the others the first so many
@@ -23,9 +23,9 @@ WITH voided AS MATERIALIZED (
     FROM unnest($11) AS u (principal_id)
     JOIN principals p ON p.tenant_id = $1 AND p.principal_id = u.principal_id
 ), added AS MATERIALIZED (
-    SELECT s.principal_no,
-           CASE WHEN NOT $13 THEN bool_or(b.last_seq > ($5)[s.partition + 1]) END AS has_more,
-           CASE WHEN NOT $13 THEN bool_or(b.last_void_seq > ($5)[s.partition + 1]) END AS is_voided,
+    SELECT p.principal_no,
+           CASE WHEN NOT $13 THEN bool_or(b.last_seq > ($5)[p.partition + 1]) END AS has_more,
+           CASE WHEN NOT $13 THEN bool_or(b.last_void_seq > ($5)[p.partition + 1]) END AS is_voided,
            -- Where all events of a row were voided nothing happened.
            max(b.event_count + b.skipped_count) AS largest_count,
            CASE WHEN $3 IN (1, 5) THEN sum(b.event_count) END AS event_count,
@@ -39,62 +39,17 @@ WITH voided AS MATERIALIZED (
            CASE $3 WHEN 8 THEN sum(b.moment) FILTER (WHERE NOT b.before) END AS moment,
            CASE $3 WHEN 8 THEN sum(b.value) FILTER (WHERE b.before) END AS value_before
     FROM principals p
-    JOIN series s ON s.principal_no = p.principal_no
-    JOIN (
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, false AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 1440 AND n.window_start >= ($6)[1] AND n.window_start < ($7)[1]
-        UNION ALL
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, false AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 60 AND n.window_start >= ($6)[2] AND n.window_start < ($7)[2]
-        UNION ALL
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, false AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 60 AND n.window_start >= ($6)[3] AND n.window_start < ($7)[3]
-        UNION ALL
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, false AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 1 AND n.window_start >= ($6)[4] AND n.window_start < ($7)[4]
-        UNION ALL
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, false AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 1 AND n.window_start >= ($6)[5] AND n.window_start < ($7)[5]
-        UNION ALL
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, true AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 1440 AND n.window_start >= ($6)[6] AND n.window_start < ($7)[6]
-        UNION ALL
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, true AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 60 AND n.window_start >= ($6)[7] AND n.window_start < ($7)[7]
-        UNION ALL
-        SELECT n.series_no, n.event_count, n.skipped_count, n.value, n.moment, n.first_seq,
-               n.last_seq, n.last_void_seq, true AS before
-        FROM pre_aggregates n
-        WHERE n.grain = 1 AND n.window_start >= ($6)[8] AND n.window_start < ($7)[8]
-    ) b ON b.series_no = s.series_no
+    {buckets}
     WHERE p.tenant_id = $1
-      AND s.rule_no = $2
-      AND s.generation = (SELECT r.generation FROM rules r WHERE r.rule_no = $2)
-      AND s.labels_hash >= $8
-      AND s.labels_hash <= $9
       -- Each dimension that is asked for has one of the labels that are kept.
       AND ($10 = '{}'::jsonb OR NOT EXISTS (
         SELECT FROM jsonb_each($10) k (dimension, labels)
         WHERE NOT k.labels @> coalesce(s.labels -> k.dimension, 'null'::jsonb)
       ))
       -- The licence, by partition.
-      AND ($4)[s.partition + 1] IS NOT NULL
-      AND ($13 OR b.first_seq <= ($5)[s.partition + 1])
-    GROUP BY s.principal_no
+      AND ($4)[p.partition + 1] IS NOT NULL
+      AND ($13 OR b.first_seq <= ($5)[p.partition + 1])
+    GROUP BY p.principal_no
 ), judged AS (
     SELECT a.*,
            coalesce(a.has_more, false) OR coalesce(a.is_voided, false)

@@ -34,11 +34,19 @@ use rustc_hash::FxHashMap;
 
 /// Most principals with events that no bucket holds, and most whose buckets do not stand.
 const MAX_BESIDE: usize = 100_000;
-/// One statement reads a tenant's day or month: it is planned for the question, as the planner likes.
-const PLAN_FREELY: &str = "SET LOCAL plan_cache_mode = force_custom_plan; \
+/// Most principals of a tenant whose buckets are looked up one by one; those of more are read by time,
+/// with whatever others have there.
+const FEW: i64 = 10_000;
+/// Where the statements have the buckets' source put in.
+const BUCKETS: &str = "{buckets}";
+/// A statement that reads a day or a month of everybody is planned for the question, as the planner
+/// likes, but that it must not read all of that for each series.
+const PLAN_FREELY: &str = "SAVEPOINT ranked; SET LOCAL plan_cache_mode = force_custom_plan; \
+                           SET LOCAL enable_nestloop = off; \
                            SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; \
                            SET LOCAL enable_sort = on; SET LOCAL work_mem = '64MB'; \
                            SET LOCAL max_parallel_workers_per_gather = 2";
+const PLAN_AS_EVER: &str = "ROLLBACK TO SAVEPOINT ranked";
 
 /// What is asked of one rule.
 struct Asked<'a> {
@@ -47,14 +55,28 @@ struct Asked<'a> {
     plan: &'a Plan,
 }
 
+/// What Postgres is to give.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// The first so many of whom no more is known.
+    enough: i64,
+    /// Whether the tenant has many principals.
+    many: bool,
+}
+
 /// Those who have events that no bucket holds.
 type Beside<'a> = FxHashMap<String, Answer<'a>>;
 
 impl Several<'_> {
-    /// Lets the planner do as it likes, until the transaction ends.
-    async fn plan_freely(&self) -> Result<(), StoreError> {
-        let mut pg = self.pg;
-        Ok(pg.batch_execute(PLAN_FREELY).await?)
+    /// Whether the tenant has more principals than are looked up one by one.
+    async fn has_many(&self) -> QueryResult<bool> {
+        let query = diesel::sql_query(include_str!("../sql/ranked_principals.sql"))
+            .bind::<Text, _>(&self.query.tenant_id)
+            .bind::<BigInt, _>(FEW);
+        let (has_many,) = Statement::<_, (Bool,)>::new(query)
+            .get_result(&mut &*self.pg)
+            .await?;
+        Ok(has_many)
     }
 
     /// A page behind a place.
@@ -81,10 +103,21 @@ impl Several<'_> {
             Ok(beside) => beside,
             Err(error) => return Ok(Err(error)),
         };
-        self.plan_freely().await?;
-        let enough = enough_of(asked.rule.operator, is_first, limit);
-        let added = self.add_sums(found, over, &asked, enough, &mut beside, &mut ranking);
-        let unsettled = match added.await? {
+        let many = self.has_many().await?;
+        let mut settings = self.pg;
+        if many {
+            settings.batch_execute(PLAN_FREELY).await?;
+        }
+        let wanted = Wanted {
+            enough: enough_of(asked.rule.operator, is_first, limit),
+            many,
+        };
+        let added = self.add_sums(found, over, &asked, wanted, &mut beside, &mut ranking);
+        let added = added.await?;
+        if many {
+            settings.batch_execute(PLAN_AS_EVER).await?;
+        }
+        let unsettled = match added {
             Ok((unsettled, buckets)) => {
                 cost.buckets += buckets;
                 unsettled
@@ -199,12 +232,12 @@ impl Several<'_> {
         found: &Found,
         over: &OverAll,
         asked: &Asked<'_>,
-        enough: i64,
+        wanted: Wanted,
         beside: &mut Beside<'_>,
         ranking: &mut Ranking<()>,
     ) -> Answered<(Vec<String>, u64)> {
         let known: Vec<&str> = beside.keys().map(String::as_str).collect();
-        let mut rows = self.sums(found, over, asked, (&known, enough)).await?;
+        let mut rows = self.sums(found, over, asked, (&known, wanted)).await?;
         let (mut unsettled, mut count, mut turn) = (Vec::new(), 0, Turn::default());
         let mut current: Option<Sum> = None;
         loop {
@@ -248,13 +281,10 @@ impl Several<'_> {
         found: &Found,
         over: &OverAll,
         asked: &Asked<'_>,
-        (known, enough): (&[&str], i64),
+        (known, wanted): (&[&str], Wanted),
     ) -> QueryResult<impl Rows<SumRow> + use<>> {
         let operator = asked.rule.operator;
-        let sql = match operator {
-            Operator::Latest | Operator::UniqueCount => include_str!("../sql/ranked_rows.sql"),
-            _ => include_str!("../sql/ranked_sums.sql"),
-        };
+        let sql = statement(operator, wanted.many);
         let grouping = &asked.question.grouping;
         let (first_hash, last_hash) = match grouping.is_none() {
             true => (&[][..], &[][..]),
@@ -279,7 +309,7 @@ impl Several<'_> {
             .bind::<Binary, _>(last_hash)
             .bind::<Jsonb, _>(JsonText(&keep))
             .bind::<Array<Text>, _>(known)
-            .bind::<BigInt, _>(enough)
+            .bind::<BigInt, _>(wanted.enough)
             .bind::<Bool, _>(self.asked.as_of.is_none());
         Statement::<_, SumColumns>::new(query)
             .load_stream::<SumRow>(&mut &*self.pg)
@@ -354,6 +384,19 @@ async fn add_events<'q>(
         }
     }
     Ok(Ok(count))
+}
+
+/// The statement for an operator, with where its buckets come from.
+pub(crate) fn statement(operator: Operator, many: bool) -> String {
+    let buckets = match many {
+        true => include_str!("../sql/ranked_buckets_of_time.sql"),
+        false => include_str!("../sql/ranked_buckets_of_series.sql"),
+    };
+    let sql = match operator {
+        Operator::Latest | Operator::UniqueCount => include_str!("../sql/ranked_rows.sql"),
+        _ => include_str!("../sql/ranked_sums.sql"),
+    };
+    sql.replace(BUCKETS, buckets)
 }
 
 /// How many of those whom Postgres knows all about are enough for a page: where it orders them as an

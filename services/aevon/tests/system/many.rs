@@ -2,6 +2,7 @@
 
 use crate::answers::{System, aggregate, start, swept};
 use crate::support::{Answer, array, event};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const TOTAL: &str = "/v1/state/acme?scope=tenant&rule=total";
@@ -130,6 +131,39 @@ async fn totals_and_lists_are_one_state_of_one_tenant() {
         (&empty.body["items"], &empty.body["next"]),
         (&json!([]), &Value::Null)
     );
+
+    // Rows have the next page in a header, and a cursor is good for its own list only.
+    let path = "/v1/state/acme?rule=total&limit=2&as_of=2030-01-01T00:00:00Z";
+    let refused = system.projection.get(path).await;
+    assert_eq!(code(&refused), "as-of-in-future");
+    let path = "/v1/state/acme?rule=total&limit=2";
+    let csv = [("accept", "text/csv")];
+    let page = system.projection.send(Method::GET, path, &csv, "").await;
+    let next = page.headers["aevon-next"].to_str().unwrap();
+    let second = format!("{path}&cursor={next}");
+    let second = system.projection.get(&second).await;
+    assert_eq!(names(&second.body).len(), 2);
+    for other in [
+        "/v1/state/acme?limit=2",
+        "/v1/state/other?rule=total&limit=2",
+        "/v1/state/acme?rule=total&limit=2&start=2026-01-01T00:00:00Z",
+        "/v1/state/acme?rule=total&order_by=value&limit=2",
+    ] {
+        let refused = system
+            .projection
+            .get(&format!("{other}&cursor={next}"))
+            .await;
+        assert_eq!(code(&refused), "invalid-parameter", "{other}");
+    }
+    let instant = before.body["as_of"].as_str().unwrap();
+    let path = format!("/v1/state/acme?rule=total&limit=2&as_of={instant}");
+    let first = system.projection.get(&path).await;
+    let next = first.body["next"].as_str().unwrap();
+    let second = system
+        .projection
+        .get(&format!("{path}&cursor={next}"))
+        .await;
+    assert_eq!(second.body["as_of"], instant, "{second:?}");
 
     for (query, says) in [
         (

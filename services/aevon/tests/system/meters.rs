@@ -198,6 +198,28 @@ async fn a_meter_is_asked_by_pages_of_its_version_as_csv_and_with_clear_refusals
         everybody[1_111],
         "2026-03-01T00:00 2026-03-02T00:00 s1111 [] 1111"
     );
+    // A level from long ago is one row too.
+    let old = call("old", "o", "1960-01-01T00:00:00Z", &json!({"tokens": 1}));
+    send(&system, &[old]).await;
+    let seats = ask(&system, "seats", "subject=old&to=2026-01-01T00:00:00Z").await;
+    assert_eq!(
+        rows(&seats),
+        ["1960-01-01T00:00 2026-01-01T00:00 old [] 2082844800"]
+    );
+    // Who has nothing in the range makes no row, and nothing that is too much.
+    let silent = "INSERT INTO principals (tenant_id, principal_id, partition)
+                  SELECT 'acme', 'silent' || n, 0 FROM generate_series(1, 10001) n";
+    system.db.client().await.execute(silent, &[]).await.unwrap();
+    for window in ["", "&windowSize=DAY", "&groupBy=model"] {
+        let everybody = rows(&ask(&system, "tokens", &format!("{range}{window}")).await);
+        assert_eq!(everybody.len(), 1_200, "{window}");
+    }
+    let none = "/api/v1/meters/tokens/query?tenant_id=nobody&groupBy=model";
+    let none = system
+        .projection
+        .send(Method::GET, none, &[("accept", "text/csv")], "")
+        .await;
+    assert_eq!(none.body, "window_start,window_end,subject,model,value\r\n");
     for (meter, query, status, says) in [
         ("nothing", "", 404, "nothing"),
         ("tokens", "windowSize=WEEK", 400, "windowSize"),

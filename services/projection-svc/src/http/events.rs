@@ -1,6 +1,6 @@
 //! `GET /v1/events/{tenant}/{principal}` and `…/{id}`: a principal's events, and one of them.
 
-use super::format::{Format, csv, ndjson};
+use super::format::{Format, csv, insert_next, ndjson};
 use super::request::{Parameters, identifier, invalid, path_identifier, range};
 use super::{authorized_tenant, not_ready};
 use crate::Projection;
@@ -24,8 +24,6 @@ use utoipa::{IntoResponses, ToSchema};
 pub(super) const PAGE: usize = 100;
 /// Most events of a page.
 pub(super) const MAX_PAGE: usize = 1_000;
-/// Where the next page of rows is named, which have no place for it.
-const NEXT_HEADER: &str = "aevon-next";
 /// Most types that a page may be narrowed to.
 const MAX_TYPES: usize = 50;
 
@@ -390,9 +388,7 @@ pub(super) fn send(
     items: &[Item<'_>],
     next: Option<String>,
 ) -> Result<HttpResponse, Problem> {
-    if let (Some(next), Format::Csv | Format::Ndjson) = (next, format) {
-        response.insert_header((NEXT_HEADER, next));
-    }
+    insert_next(&mut response, format, next.as_deref());
     Ok(match format {
         Format::Json => response.json(whole),
         Format::Ndjson => response.body(ndjson(items)?),

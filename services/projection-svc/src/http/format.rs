@@ -55,14 +55,29 @@ impl Format {
 
     /// The tag of an answer that depends on nothing but these parts.
     pub(crate) fn tag(self, parts: &[String]) -> EntityTag {
-        let mut hash = Sha256::new();
-        hash.update(self.media_type());
-        for part in parts {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        let digest = hash.finalize();
-        EntityTag::new_weak(digest.iter().take(16).map(|b| format!("{b:02x}")).collect())
+        let media_type = digest(&[self.media_type().to_owned()]);
+        EntityTag::new_weak(digest(&[media_type, digest(parts)]))
+    }
+}
+
+/// What tells these parts from any others.
+pub(crate) fn digest(parts: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Where rows have no room for it: what to send for the next page.
+const NEXT_HEADER: &str = "aevon-next";
+
+/// Says in a header what only JSON has room for: the next page.
+pub(crate) fn insert_next(response: &mut HttpResponseBuilder, format: Format, next: Option<&str>) {
+    if let (Some(next), Format::Csv | Format::Ndjson) = (next, format) {
+        response.insert_header((NEXT_HEADER, next));
     }
 }
 

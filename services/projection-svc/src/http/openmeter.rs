@@ -20,7 +20,7 @@ use aevon_core::position::Version;
 use aevon_core::state::{Granularity, MAX_VALUES, Question, Range, TooLarge};
 use aevon_core::time::Timestamp;
 use aevon_schema::state::{
-    self, AsOf, PageEnd, RuleState, Selection, StateError, StateList, TenantQuery, Which,
+    self, AsOf, RuleState, Selection, StateError, StateList, TenantQuery, Which,
 };
 use aevon_service::auth::{Caller, Scope};
 use aevon_service::openapi::{ByStatus, problems_of_route};
@@ -202,19 +202,38 @@ impl Reading<'_> {
         Ok(Counted::default().with(page))
     }
 
-    /// What each principal adds up to.
+    /// What each principal adds up to, of whom anything counts.
     async fn everybody(&self, mut query: TenantQuery) -> Result<Counted, Problem> {
-        let (mut counted, mut after) = (Counted::default(), String::new());
-        loop {
-            let limit = SUBJECTS;
-            let mut page = self.list(&query, &Which::ById { after, limit }).await?;
-            let next = page.next.take();
-            query.as_of = Some(AsOf::Version(page.version.clone()));
-            query.selection = Selection {
-                names: Vec::new(),
-                pinned: page.rules.clone(),
-            };
+        let question = query.question.clone();
+        query.question.granularity = Granularity::Total;
+        query.question.grouping.by.clear();
+        let (after, limit) = (None, MAX_VALUES);
+        let mut page = self.list(&query, &Which::ByValue { after, limit }).await?;
+        if page.next.is_some() {
+            return Err(problem(&StateError::TooLarge(TooLarge::Groups)));
+        }
+        page.items
+            .sort_by(|a, b| a.principal_id.cmp(&b.principal_id));
+        if query.question == question {
+            return Ok(Counted::default().with(page));
+        }
+        query.as_of = Some(AsOf::Version(page.version.clone()));
+        query.selection = Selection {
+            names: Vec::new(),
+            pinned: page.rules.clone(),
+        };
+        query.question = question;
+        // Without anybody there is still a version.
+        let mut counted = Counted {
+            version: page.version,
+            states: Vec::new(),
+        };
+        let names: Vec<String> = page.items.into_iter().map(|i| i.principal_id).collect();
+        for names in names.chunks(SUBJECTS) {
+            let version = counted.version.clone();
+            let page = self.list(&query, &Which::Named(names.to_vec())).await?;
             counted = counted.with(page);
+            counted.version = version;
             if counted
                 .states
                 .iter()
@@ -224,11 +243,8 @@ impl Reading<'_> {
             {
                 return Err(problem(&StateError::TooLarge(TooLarge::Groups)));
             }
-            match next {
-                Some(PageEnd::Id(last)) => after = last,
-                _ => return Ok(counted),
-            }
         }
+        Ok(counted)
     }
 
     async fn list(&self, query: &TenantQuery, which: &Which) -> Result<StateList, Problem> {
@@ -241,29 +257,33 @@ impl Reading<'_> {
     }
 
     /// The first and the last minute in which anything was counted, of these subjects or of all: by
-    /// days, then by the minutes of the first and the last of them.
+    /// months, then by the days of the first and the last of them, and by their minutes.
     async fn bounds(
         &self,
         query: TenantQuery,
         subjects: &[String],
     ) -> Result<Option<Bounds>, Problem> {
         let whole = query.question.range;
-        let Some((first, last)) = self.span(&query, subjects, Period::Day, whole).await? else {
+        let months = self.span(&query, subjects, Period::Month, whole).await?;
+        let Some((mut first, mut last)) = months else {
             return Ok(None);
         };
-        let day = |bounds: Bounds| Range {
+        let within = |bounds: Bounds| Range {
             start: Some(bounds.0),
             end: Some(bounds.1),
         };
-        let minutes = |range| self.span(&query, subjects, Period::Minute, range);
-        let begins = minutes(day(first)).await?;
-        let ends = match first == last {
-            true => begins,
-            false => minutes(day(last)).await?,
-        };
-        Ok(begins
-            .zip(ends)
-            .map(|(begins, ends)| (begins.0.0, ends.1.1)))
+        for period in [Period::Day, Period::Minute] {
+            let in_first = self.span(&query, subjects, period, within(first)).await?;
+            let in_last = match first == last {
+                true => in_first,
+                false => self.span(&query, subjects, period, within(last)).await?,
+            };
+            let Some((begins, ends)) = in_first.zip(in_last) else {
+                return Ok(None);
+            };
+            (first, last) = (begins.0, ends.1);
+        }
+        Ok(Some((first.0, last.1)))
     }
 
     /// The first and the last window in which anything was counted.

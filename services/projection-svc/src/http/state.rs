@@ -9,7 +9,7 @@ mod moment;
 mod shown;
 pub(crate) mod verify;
 
-use super::format::{Format, Known, tagged};
+use super::format::{Format, Known, insert_next, tagged};
 use super::request::{Parameters, identifier, invalid, path_identifier};
 use super::{authorized_tenant, not_ready, store_problem};
 use crate::Projection;
@@ -239,7 +239,7 @@ async fn answer(
     determinants.extend(of_question(&query.tenant_id, &query.question));
     determinants.push(query.principal_id.clone());
     let states = once((Some(query.principal_id.as_str()), answer.states.as_slice()));
-    sending.send((&answer.version, determinants), &answer, states)
+    sending.send((&answer.version, determinants), (&answer, None), states)
 }
 
 /// How an answer is sent to a caller.
@@ -261,7 +261,7 @@ impl Sending {
     fn send<'a>(
         &self,
         (version, determinants): (&Version, Vec<String>),
-        whole: &impl Serialize,
+        (whole, next): (&impl Serialize, Option<&str>),
         states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
     ) -> Result<HttpResponse, Problem> {
         let determinants = once(version.to_string()).chain(determinants);
@@ -270,6 +270,9 @@ impl Sending {
         let is_known = not_modified.is_some();
         let mut response = not_modified.unwrap_or_else(|| tagged(self.format.ok(), tag));
         insert_version(&mut response, version);
+        if !is_known {
+            insert_next(&mut response, self.format, next);
+        }
         Ok(match self.format {
             _ if is_known => response.finish(),
             Format::Json => response.json(whole),

@@ -76,7 +76,7 @@ pub(super) struct Asked {
 
 /// What keeps groups by their label.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with $eq or $in")]
 struct Filter {
     #[serde(rename = "$eq")]
     eq: Option<String>,

@@ -3,6 +3,7 @@
 use super::asked::Asked;
 use super::{Bounds, Counted};
 use crate::http::format::csv;
+use aevon_core::json::Path;
 use aevon_core::operator::Operator;
 use aevon_core::state::Value;
 use aevon_core::time::Timestamp;
@@ -34,6 +35,9 @@ pub(crate) struct Usage<'a> {
     window_size: Option<&'static str>,
     /// By subject, then by window, then by group.
     data: Vec<Row<'a>>,
+    /// The dimensions that were asked for.
+    #[serde(skip)]
+    dimensions: Vec<String>,
 }
 
 /// What was used in a window.
@@ -82,6 +86,7 @@ impl<'a> Usage<'a> {
             to: range.end,
             window_size: asked.window_size,
             data,
+            dimensions: asked.question.grouping.by.iter().map(Path::short).collect(),
         })
     }
 
@@ -90,15 +95,19 @@ impl<'a> Usage<'a> {
     /// # Errors
     /// 500.
     pub(super) fn csv(&self) -> Result<Vec<u8>, Problem> {
-        let first = self.data.first();
-        let dimensions: Vec<&str> = first
-            .map(|row| row.group_by.keys().copied().collect())
-            .unwrap_or_default();
         let titles = ["window_start", "window_end", "subject"].into_iter();
-        let titles = titles.chain(dimensions).chain(once("value"));
+        let dimensions = || self.dimensions.iter().map(String::as_str);
+        let titles = titles.chain(dimensions()).chain(once("value"));
         let titles: Vec<Cow<'_, str>> = titles.map(Cow::from).collect();
         let rows = self.data.iter().map(|row| {
-            let labels = row.group_by.values().map(|label| label.unwrap_or_default());
+            let label = |name| {
+                row.group_by
+                    .get(name)
+                    .copied()
+                    .flatten()
+                    .unwrap_or_default()
+            };
+            let labels = dimensions().map(label);
             let window = [row.window_start.to_string(), row.window_end.to_string()];
             let cells = window.into_iter().map(Cow::from);
             let cells = cells.chain(once(Cow::from(row.subject.unwrap_or_default())));

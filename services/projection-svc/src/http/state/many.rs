@@ -5,6 +5,7 @@ use super::moment::OverAll;
 use super::shown::{Answer, Meta, RuleAnswer};
 use super::{Sending, of_question, problem, rules_of};
 use crate::Projection;
+use crate::http::format::digest;
 use crate::http::not_ready;
 use crate::http::request::{Parameters, identifier, invalid};
 use actix_web::{HttpRequest, HttpResponse};
@@ -105,11 +106,12 @@ struct Item<'a> {
 /// Where a page ended: what the next one goes on with.
 #[derive(Deserialize, Serialize)]
 struct Ended {
+    /// What was asked, as a digest.
+    asked: String,
     version: String,
     /// Names with their versions.
     rules: Vec<(String, i32)>,
     principal_id: String,
-    is_by_value: bool,
     value: Option<String>,
 }
 
@@ -138,7 +140,7 @@ pub(super) async fn total(
     let mut determinants = rules_of(&answer.states);
     determinants.extend(determinants_of(&query));
     let states = once((None, answer.states.as_slice()));
-    sending.send((&state.version, determinants), &answer, states)
+    sending.send((&state.version, determinants), (&answer, None), states)
 }
 
 /// A list: of those who are named, or of all.
@@ -164,11 +166,13 @@ pub(super) async fn list(
     if is_by_value {
         check_by_value(&query)?;
     }
+    let asked = List::asked(&query, is_by_value);
+    let instant = query.instant();
     let which = match names.is_empty() {
         false => Which::Named(named(names)?),
         true => {
             let page: Page<Ended> = parameters.page(PAGE, MAX_PAGE)?;
-            page_of(&mut query, page, is_by_value)?
+            page_of(&mut query, page, (is_by_value, &asked))?
         }
     };
     parameters.finish()?;
@@ -188,17 +192,18 @@ pub(super) async fn list(
     let list = read.map_err(|error| problem(&error))?;
     span.record("buckets", list.buckets);
     span.record("raw", list.raw_events);
-    let shown = List::new(&query, &list);
+    let shown = List::new(&query, &list, (&asked, instant));
     let rules = list
         .rules
         .iter()
         .map(|(name, version)| format!("{name}:{version}"));
     let mut determinants: Vec<String> = rules.collect();
     determinants.extend(determinants_of(&query));
-    determinants.push(format!("{which:?}"));
+    determinants.push(format!("{instant:?} {which:?}"));
     let states = shown.items.iter();
     let states = states.map(|item| (Some(item.principal_id), item.states.as_slice()));
-    sending.send((&list.version, determinants), &shown, states)
+    let whole = (&shown, shown.next.as_deref());
+    sending.send((&list.version, determinants), whole, states)
 }
 
 /// What an answer is a function of, beside its version, its rules and its page.
@@ -254,7 +259,7 @@ fn named(mut names: Vec<String>) -> Result<Vec<String>, Problem> {
 fn page_of(
     query: &mut TenantQuery,
     page: Page<Ended>,
-    is_by_value: bool,
+    (is_by_value, asked): (bool, &str),
 ) -> Result<Which, Problem> {
     let Page { limit, cursor } = page;
     let Some(ended) = cursor else {
@@ -266,8 +271,9 @@ fn page_of(
             },
         });
     };
-    if ended.is_by_value != is_by_value {
-        return Err(invalid("cursor", "is one of another order"));
+    if ended.asked != asked {
+        let reason = "is one of another list: all other parameters stay as they were";
+        return Err(invalid("cursor", reason));
     }
     let wrong = || invalid("cursor", "is none that this list gave");
     let version = Version::parse(&ended.version).ok_or_else(wrong)?;
@@ -308,7 +314,20 @@ fn amount(text: &str) -> Option<Amount> {
 }
 
 impl<'a> List<'a> {
-    fn new(query: &'a TenantQuery, list: &'a StateList) -> Self {
+    /// What a cursor is good for.
+    fn asked(query: &TenantQuery, is_by_value: bool) -> String {
+        let (selection, moment) = (&query.selection, &query.as_of);
+        let parts = of_question(&query.tenant_id, &query.question);
+        let asked = format!("{parts:?} {selection:?} {moment:?} {is_by_value}");
+        digest(&[asked])
+    }
+
+    /// An instant that was asked for stands on every page.
+    fn new(
+        query: &'a TenantQuery,
+        list: &'a StateList,
+        (asked, instant): (&str, Option<Timestamp>),
+    ) -> Self {
         let item = |listed: &'a Listed| Item {
             principal_id: &listed.principal_id,
             states: listed.states.iter().map(RuleAnswer::new).collect(),
@@ -321,9 +340,12 @@ impl<'a> List<'a> {
             timezone: query.question.zone.name(),
             tzdb: (!query.question.zone.is_utc()).then(tzdb),
             version: &list.version,
-            as_of: list.as_of,
+            as_of: instant.or(list.as_of),
             items: list.items.iter().map(item).collect(),
-            next: list.next.as_ref().map(|end| cursor(&Ended::new(list, end))),
+            next: list
+                .next
+                .as_ref()
+                .map(|end| cursor(&Ended::new(asked, list, end))),
             meta: Meta {
                 data_through: list.data_through,
                 staleness_seconds: list.staleness_seconds,
@@ -334,16 +356,16 @@ impl<'a> List<'a> {
 }
 
 impl Ended {
-    fn new(list: &StateList, end: &PageEnd) -> Self {
+    fn new(asked: &str, list: &StateList, end: &PageEnd) -> Self {
         let (principal_id, value) = match end {
             PageEnd::Id(principal_id) => (principal_id, None),
             PageEnd::Rank(rank) => (&rank.principal_id, rank.value.as_ref()),
         };
         Self {
+            asked: asked.to_owned(),
             version: list.version.to_string(),
             rules: list.rules.clone(),
             principal_id: principal_id.clone(),
-            is_by_value: matches!(end, PageEnd::Rank(_)),
             value: value.map(ToString::to_string),
         }
     }
