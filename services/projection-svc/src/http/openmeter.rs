@@ -20,7 +20,7 @@ use aevon_core::position::Version;
 use aevon_core::state::{Granularity, MAX_VALUES, Question, Range, TooLarge};
 use aevon_core::time::Timestamp;
 use aevon_schema::state::{
-    self, AsOf, RuleState, Selection, StateError, StateList, TenantQuery, Which,
+    self, AsOf, Listed, RuleState, Selection, StateError, StateList, TenantQuery, Which,
 };
 use aevon_service::auth::{Caller, Scope};
 use aevon_service::openapi::{ByStatus, problems_of_route};
@@ -129,7 +129,6 @@ fn tenant(caller: &Caller, parameters: &mut Parameters) -> Result<String, Proble
 }
 
 /// What a rule adds up to, of one version.
-#[derive(Default)]
 struct Counted {
     version: Version,
     /// By subject, or of all of them.
@@ -199,7 +198,7 @@ impl Reading<'_> {
     /// What each of these adds up to.
     async fn named(&self, query: &TenantQuery, names: &[String]) -> Result<Counted, Problem> {
         let page = self.list(query, &Which::Named(names.to_vec())).await?;
-        Ok(Counted::default().with(page))
+        Ok(Counted::of(page))
     }
 
     /// What each principal adds up to, of whom anything counts.
@@ -215,7 +214,7 @@ impl Reading<'_> {
         page.items
             .sort_by(|a, b| a.principal_id.cmp(&b.principal_id));
         if query.question == question {
-            return Ok(Counted::default().with(page));
+            return Ok(Counted::of(page));
         }
         query.as_of = Some(AsOf::Version(page.version.clone()));
         query.selection = Selection {
@@ -230,17 +229,11 @@ impl Reading<'_> {
         };
         let names: Vec<String> = page.items.into_iter().map(|i| i.principal_id).collect();
         for names in names.chunks(SUBJECTS) {
-            let version = counted.version.clone();
-            let page = self.list(&query, &Which::Named(names.to_vec())).await?;
-            counted = counted.with(page);
-            counted.version = version;
-            if counted
+            counted
                 .states
-                .iter()
-                .map(|(_, s)| s.values.len())
-                .sum::<usize>()
-                > MAX_VALUES
-            {
+                .extend(self.named(&query, names).await?.states);
+            let values = counted.states.iter().map(|(_, state)| state.values.len());
+            if values.sum::<usize>() > MAX_VALUES {
                 return Err(problem(&StateError::TooLarge(TooLarge::Groups)));
             }
         }
@@ -313,15 +306,16 @@ impl Reading<'_> {
 }
 
 impl Counted {
-    fn with(mut self, page: StateList) -> Self {
-        self.version = page.version;
-        for item in page.items {
+    fn of(page: StateList) -> Self {
+        let of_item = |item: Listed| {
             let subject = item.principal_id;
             let states = item.states.into_iter();
-            self.states
-                .extend(states.map(|s| (Some(subject.clone()), s)));
+            states.map(move |state| (Some(subject.clone()), state))
+        };
+        Self {
+            version: page.version,
+            states: page.items.into_iter().flat_map(of_item).collect(),
         }
-        self
     }
 
     /// The first and the last window of an answer in which something was counted.
