@@ -5,10 +5,12 @@ CARGO ?= cargo
 ARGS ?=
 SEEDS ?= 1000
 TIME ?= 60
+ROUNDS ?= 100
+SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim fuzz check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +24,9 @@ test: bins ## run all tests against a private Postgres
 
 sim: bins ## simulate the whole system (SEEDS=1000, SEEDS=2000..4000, ARGS="--fault every")
 	@$(BIN)/with-postgres -- $(BIN)/aevon-sim $(SEEDS) $(ARGS)
+
+crashes: bins ## kill processes of ours and of Postgres under load (ROUNDS=100, SEED=7)
+	@AEVON_CRASH_ROUNDS=$(ROUNDS) AEVON_CRASH_SEED=$(SEED) $(CARGO) test -q --workspace --test system -- crashes::no_event --nocapture
 
 fuzz: cargo ## feed parsers what may break them, coverage-guided (TIME=60 seconds each); with nightly Rust
 	@command -v cargo-fuzz > /dev/null || $(CARGO) install -q --locked cargo-fuzz

@@ -4,7 +4,8 @@
 //! read by later statements, whose snapshots are younger than the lock (READ COMMITTED). So within
 //! a partition `seq` has the order of commits, and what lies at or below a committed head is final.
 //! Invariant: a principal's number enters the cache after the commit of its transaction succeeded,
-//! never before: a number that was rolled back would send one tenant's events to another.
+//! never before: a number that was rolled back would send one tenant's events to another. It leaves the
+//! cache with the connection: whoever answers next may be a server that never gave it.
 //! Retry safety: everything may be sent again; what was stored is then a duplicate.
 
 use crate::access::Access;
@@ -214,6 +215,9 @@ impl Writer {
         {
             return Ok(connection);
         }
+        // A standby that takes over, or a backup that is put back, may not have the last principals,
+        // and may have given their numbers to others.
+        self.numbers.clear();
         self.database.connect().await
     }
 

@@ -136,6 +136,55 @@ async fn a_commit_that_was_cut_off_did_not_happen() {
 }
 
 #[tokio::test]
+async fn what_is_said_on_a_stalled_line_arrives_when_it_is_healed_and_late_on_a_slow_one() {
+    let database = TestDatabase::empty().await;
+    let (proxy, url) = Proxy::in_front_of(database.url()).await;
+    let client = connect(&url).await.unwrap();
+    proxy.stall();
+    let mut asked = std::pin::pin!(client.query_one("SELECT 1", &[]));
+    let wait = Duration::from_millis(100);
+    assert!(tokio::time::timeout(wait, &mut asked).await.is_err());
+    proxy.heal();
+    assert_eq!(asked.await.unwrap().get::<_, i32>(0), 1);
+
+    proxy.slow_down(wait);
+    let begun = std::time::Instant::now();
+    client.batch_execute("SELECT 1").await.unwrap();
+    assert!(begun.elapsed() >= 2 * wait, "both ways");
+}
+
+#[tokio::test]
+async fn a_forgotten_connection_is_reset_when_something_is_said() {
+    let database = TestDatabase::empty().await;
+    let (proxy, url) = Proxy::in_front_of(database.url()).await;
+    let client = connect(&url).await.unwrap();
+    client.batch_execute("SELECT 1").await.unwrap();
+    proxy.forget();
+    let gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+    let direct = database.client().await;
+    eventually(DEADLINE, "the server has forgotten it", async || {
+        direct.query_one(gone, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    assert!(!client.is_closed(), "nobody has told the client");
+    assert!(client.batch_execute("SELECT 1").await.is_err());
+    connect(&url).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_torn_answer_is_of_something_that_happened() {
+    let database = TestDatabase::empty().await;
+    let direct = table(&database).await;
+    let (proxy, url) = Proxy::in_front_of(database.url()).await;
+    let client = connect(&url).await.unwrap();
+    proxy.reset_within_answer(b"INSERT");
+    let torn = client.batch_execute("INSERT INTO t VALUES (1)").await;
+    assert!(torn.is_err(), "the answer is not whole");
+    assert_eq!(count(&direct).await, 1);
+    assert_eq!(proxy.sprung(), 1);
+}
+
+#[tokio::test]
 async fn each_statement_is_one_round_trip() {
     let database = TestDatabase::empty().await;
     let (proxy, url) = Proxy::in_front_of(database.url()).await;

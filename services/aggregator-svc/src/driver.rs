@@ -21,7 +21,8 @@ const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
 const LAG_INTERVAL: Duration = Duration::from_secs(10);
 /// How long one step may take: longer than any statement of it, as Postgres counts it.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(90);
-/// After a failure; twice as long after each further one in a row.
+/// After a failure; twice as long after each further one in a row, but where Postgres is away: to ask
+/// whether it is back costs next to nothing.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// After many failures in a row.
 const LONGEST_RETRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -56,7 +57,10 @@ impl Driver<'_> {
                     self.metrics.failed(error.kind());
                     tracing::warn!(error = with_causes(&error), "a sweep failed");
                     // Whatever was open on it is undone when it is closed.
-                    connection = None;
+                    let was_reached = connection.take().is_some();
+                    if !was_reached || matches!(error, StoreError::Unavailable(_)) {
+                        failures = 0;
+                    }
                     tokio::select! {
                         () = self.shutdown.triggered() => {}
                         () = sleep(retry_interval(failures)) => {}

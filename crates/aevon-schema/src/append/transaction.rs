@@ -274,8 +274,15 @@ impl Transaction<'_> {
         }
         let mut pg = self.pg;
         if rows.len() == 0 {
-            // Nothing to keep, not even the number of a principal whose events were all refused.
-            pg.batch_execute("ROLLBACK").await?;
+            // Nothing to keep, not even the number of a principal whose events were all refused. But
+            // who is told of a duplicate takes it for stored, and what a server finds in its log after
+            // a crash may not have reached its synchronous standby: a commit waits until it has.
+            let is_told = |verdict: &Verdict| matches!(verdict, Verdict::Duplicate { .. });
+            let end = match verdicts.iter().any(is_told) {
+                true => "COMMIT",
+                false => "ROLLBACK",
+            };
+            pg.batch_execute(end).await?;
             return Ok(false);
         }
         let insert = events::insert(self.pg, partitions, &rows).map_err(StoreError::from);

@@ -134,3 +134,30 @@ async fn nothing_is_acknowledged_while_the_database_is_away() {
         "{verdicts:?}"
     );
 }
+
+/// What a server is without all that it had: a standby that had not got so far, or a backup.
+const EARLIER: &str = "
+    ALTER TABLE events DISABLE TRIGGER ALL; DELETE FROM events; DELETE FROM principals;
+    ALTER SEQUENCE principal_numbers RESTART";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_a_server_that_an_earlier_one_has_replaced_are_forgotten() {
+    let mut cut = Cut::new(false).await;
+    let lost = of("acme", "new", "lost");
+    cut.writer.append(&[&lost]).await.unwrap();
+    cut.proxy.cut();
+    cut.world
+        .db
+        .client()
+        .await
+        .batch_execute(EARLIER)
+        .await
+        .unwrap();
+    cut.proxy.heal();
+    // Another tenant gets the number that was lost.
+    let other = of("other", "new", "e");
+    cut.world.writer().append(&[&other]).await.unwrap();
+    cut.writer.append(&[&of("acme", "new", "e")]).await.unwrap();
+    cut.check_numbers(&[("acme", "new", "e"), ("other", "new", "e")])
+        .await;
+}

@@ -1,5 +1,6 @@
-//! A TCP proxy in front of Postgres that loses connections at chosen moments and counts the turns
-//! of the conversation.
+//! A TCP proxy in front of Postgres: a bad line at chosen moments. It loses connections, holds what is
+//! said, breaks off in the middle of an answer, leads elsewhere, and counts the turns of the
+//! conversation.
 //!
 //! Invariant: a trap springs once, on the first connection that sends its bytes.
 
@@ -9,7 +10,9 @@ mod trap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,12 +28,27 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
+/// What the line does to bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Carries,
+    /// Nothing is open, and nothing is opened.
+    Cut,
+    /// What is said stays where it is.
+    Stalled,
+    /// What is said comes later.
+    Slow(Duration),
+}
+
 /// What the proxy and its connections know in common.
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
-    /// Whether the line is cut. Every change ends the connections that were open before it.
-    cut: watch::Sender<bool>,
+    target: Mutex<SocketAddr>,
+    line: watch::Sender<Line>,
+    /// How often it was cut: each time ends what was open.
+    cuts: watch::Sender<u64>,
+    /// How often the server has forgotten its connections.
+    forgotten: watch::Sender<u64>,
     traps: Mutex<Vec<Trap>>,
     sprung: AtomicU64,
     round_trips: AtomicU64,
@@ -51,8 +69,10 @@ impl Proxy {
             Err(e) => panic!("the proxy has no address: {e}"),
         };
         let shared = Arc::new(Shared {
-            target,
-            cut: watch::Sender::new(false),
+            target: Mutex::new(target),
+            line: watch::Sender::new(Line::Carries),
+            cuts: watch::Sender::new(0),
+            forgotten: watch::Sender::new(0),
             traps: Mutex::default(),
             sprung: AtomicU64::new(0),
             round_trips: AtomicU64::new(0),
@@ -93,14 +113,47 @@ impl Proxy {
         with_address(url, self.address)
     }
 
-    /// Closes every connection; new ones are accepted and closed at once, until [`Self::heal`].
-    pub fn cut(&self) {
-        self.set_cut(true);
+    /// Leads new connections elsewhere.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self
+            .shared
+            .target
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = target;
     }
 
-    /// Lets new connections through again.
+    /// Closes every connection; new ones are accepted and closed at once, until [`Self::heal`].
+    pub fn cut(&self) {
+        self.shared.line.send_replace(Line::Cut);
+        self.shared.cuts.send_modify(|times| *times += 1);
+    }
+
+    /// Carries nothing any more, in neither direction: connections stay open, new ones are accepted,
+    /// and whoever waits for an answer waits, until [`Self::heal`].
+    pub fn stall(&self) {
+        self.shared.line.send_replace(Line::Stalled);
+    }
+
+    /// Whatever is said arrives so much later, until [`Self::heal`].
+    pub fn slow_down(&self, by: Duration) {
+        self.shared.line.send_replace(Line::Slow(by));
+    }
+
+    /// Carries what is said, and lets new connections through again.
     pub fn heal(&self) {
-        self.set_cut(false);
+        self.shared.line.send_replace(Line::Carries);
+    }
+
+    /// Leaves every connection half open: the server's side is closed, and clients learn of it when
+    /// they say something, by a reset. So it is when a machine has lost its power and is back.
+    pub fn forget(&self) {
+        self.shared.forgotten.send_modify(|times| *times += 1);
+    }
+
+    /// Once: the first bytes from a client that complete `needle` are forwarded; of the server's answer
+    /// a part comes through, then the client's connection is reset.
+    pub fn reset_within_answer(&self, needle: &[u8]) {
+        self.arm(needle, Action::TearAnswer);
     }
 
     /// Once: the first bytes from a client that complete `needle` are forwarded, the server's
@@ -134,12 +187,6 @@ impl Proxy {
         self.shared.round_trips.store(0, Ordering::SeqCst);
     }
 
-    fn set_cut(&self, cut: bool) {
-        self.shared
-            .cut
-            .send_if_modified(|now| std::mem::replace(now, cut) != cut);
-    }
-
     fn arm(&self, needle: &[u8], action: Action) {
         assert!(!needle.is_empty(), "a trap needs bytes to wait for");
         self.shared.with_traps(|traps| {
@@ -169,27 +216,41 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let Ok((client, _)) = listener.accept().await else {
             continue;
         };
-        let mut cut = shared.cut.subscribe();
-        if *cut.borrow_and_update() {
+        let mut cuts = shared.cuts.subscribe();
+        if *shared.line.borrow() == Line::Cut {
             continue;
         }
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             tokio::select! {
-                _ = cut.changed() => {}
+                _ = cuts.changed() => {}
                 () = serve(client, &shared) => {}
             }
         });
     }
 }
 
-/// Carries one connection until either side closes it or a trap does. Both sides are closed when
-/// this returns or is dropped.
-async fn serve(client: TcpStream, shared: &Shared) {
-    let Ok(server) = TcpStream::connect(shared.target).await else {
+/// Carries one connection until either side closes it, a trap does, or the server forgets it. Both
+/// sides are closed when this returns or is dropped.
+async fn serve(mut client: TcpStream, shared: &Shared) {
+    let mut forgotten = shared.forgotten.subscribe();
+    let target = *shared.target.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(mut server) = TcpStream::connect(target).await else {
         return;
     };
     // Small messages must not wait for one another: that would change what is measured.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    pump::run(client, server, shared).await;
+    tokio::select! {
+        is_torn = pump::run(&mut client, &mut server, shared) => {
+            if is_torn {
+                // Closed with a zero linger, a connection is reset.
+                let _ = client.set_zero_linger();
+            }
+        }
+        _ = forgotten.changed() => {
+            drop(server);
+            let _ = client.read(&mut [0; 1]).await;
+            let _ = client.set_zero_linger();
+        }
+    }
 }

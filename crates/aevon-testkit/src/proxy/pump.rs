@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Shared;
 use super::trap::{Action, Tail};
+use super::{Line, Shared};
 
 /// An answer that is thrown away is over when it ends with "ready for query" and nothing follows
 /// for this long (the client may have sent several requests at once).
@@ -27,14 +28,16 @@ struct Talk {
     server_spoke: AtomicBool,
     /// The server's next answer is thrown away.
     swallow: AtomicBool,
+    /// Of the server's next answer only a part comes through.
+    tear: AtomicBool,
 }
 
-/// Carries bytes until a side closes or a trap springs.
-pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, shared: &Shared) {
+/// Carries bytes until a side closes or a trap springs; whether that was in the middle of an answer.
+pub(super) async fn run(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> bool {
     let talk = Talk::default();
     let (client_reads, client_writes) = client.split();
     let (server_reads, server_writes) = server.split();
-    let down = to_client(server_reads, client_writes, &talk);
+    let down = to_client(server_reads, client_writes, shared, &talk);
     tokio::pin!(down);
     tokio::select! {
         end = to_server(client_reads, server_writes, shared, &talk) => {
@@ -43,6 +46,21 @@ pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, shared: &S
             }
         }
         () = &mut down => {}
+    }
+    talk.tear.load(Ordering::SeqCst)
+}
+
+/// Returns when the line carries what was said now.
+async fn pass(line: &mut watch::Receiver<Line>) {
+    loop {
+        let now = *line.borrow_and_update();
+        match now {
+            Line::Stalled => {
+                let _ = line.changed().await;
+            }
+            Line::Slow(by) => return sleep(by).await,
+            Line::Carries | Line::Cut => return,
+        }
     }
 }
 
@@ -62,10 +80,12 @@ async fn to_server(
 ) -> End {
     let mut tail = Tail::default();
     let mut buffer = vec![0; CHUNK_BYTES];
+    let mut line = shared.line.subscribe();
     loop {
         let Ok(read @ 1..) = client.read(&mut buffer).await else {
             return End::Closed;
         };
+        pass(&mut line).await;
         let chunk = &buffer[..read];
         if talk.server_spoke.swap(false, Ordering::SeqCst) {
             shared.round_trips.fetch_add(1, Ordering::SeqCst);
@@ -80,6 +100,8 @@ async fn to_server(
         // Ordering: set before the bytes go, so that no part of the answer slips through.
         talk.swallow
             .store(sprung == Some(Action::SwallowAnswer), Ordering::SeqCst);
+        talk.tear
+            .store(sprung == Some(Action::TearAnswer), Ordering::SeqCst);
         if server.write_all(chunk).await.is_err() {
             return End::Closed;
         }
@@ -89,12 +111,23 @@ async fn to_server(
     }
 }
 
-async fn to_client(mut server: ReadHalf<'_>, mut client: WriteHalf<'_>, talk: &Talk) {
+async fn to_client(
+    mut server: ReadHalf<'_>,
+    mut client: WriteHalf<'_>,
+    shared: &Shared,
+    talk: &Talk,
+) {
     let mut buffer = vec![0; CHUNK_BYTES];
+    let mut line = shared.line.subscribe();
     loop {
         let Ok(read @ 1..) = server.read(&mut buffer).await else {
             return;
         };
+        pass(&mut line).await;
+        if talk.tear.load(Ordering::SeqCst) {
+            let _ = client.write_all(&buffer[..read.div_ceil(2)]).await;
+            return;
+        }
         if talk.swallow.load(Ordering::SeqCst) {
             return swallow(server, buffer, read).await;
         }

@@ -7,6 +7,8 @@ pub(super) enum Action {
     SwallowAnswer,
     /// They are not forwarded.
     CutBefore,
+    /// They are forwarded, and the answer breaks off.
+    TearAnswer,
 }
 
 /// Bytes to wait for and what to do then.

@@ -45,6 +45,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// A running service. Killed when dropped.
+#[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) child: Child,
     name: String,
@@ -52,7 +53,7 @@ pub(crate) struct Service {
 }
 
 /// Where a service is asked.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
     base: String,
     client: Client,
@@ -251,11 +252,12 @@ pub(crate) fn apply(db: &TestDatabase, texts: &[(&str, &str)]) {
 
 /// Applies a folder of rules as an operator would.
 pub(crate) fn apply_folder(db: &TestDatabase, folder: &Path) {
-    let output = finish(
-        command("aevon", db.url())
-            .args(["rules", "apply"])
-            .arg(folder),
-    );
+    apply_folder_to(db.url(), folder);
+}
+
+/// The same, to the database at an address.
+pub(crate) fn apply_folder_to(url: &str, folder: &Path) {
+    let output = finish(command("aevon", url).args(["rules", "apply"]).arg(folder));
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
