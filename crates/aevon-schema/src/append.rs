@@ -7,7 +7,7 @@
 //! never before: a number that was rolled back would send one tenant's events to another.
 //! Retry safety: everything may be sent again; what was stored is then a duplicate.
 
-use crate::access::Access;
+use crate::access::{Access, LOCK};
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use aevon_core::append::Verdict;
@@ -31,8 +31,7 @@ pub const ACCESS: Access = Access {
     is_writing: true,
     privileges: &[
         ("partitions", "SELECT"),
-        // For the lock of a row.
-        ("partitions", "UPDATE"),
+        ("partitions", LOCK),
         ("principals", "SELECT"),
         ("principals", "INSERT"),
         ("principal_numbers", "USAGE"),

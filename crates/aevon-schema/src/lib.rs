@@ -23,6 +23,7 @@ pub mod preview;
 pub mod principals;
 pub mod rebuild;
 pub mod rejected_events;
+pub mod roles;
 pub mod rules;
 mod series;
 pub mod state;
@@ -35,7 +36,7 @@ mod values;
 pub mod verify;
 mod voids;
 
-pub use database::{Connection, Database, DatabaseOptions};
+pub use database::{Budget, Connection, Database, DatabaseOptions};
 pub use error::{StoreError, with_causes};
 
 /// The shapes of the tables that diesel's query builder is used on.
@@ -44,11 +45,13 @@ mod schema {
         partitions (partition) {
             partition -> Integer,
             erasures -> BigInt,
+            row_lock -> Nullable<Bool>,
         }
     }
     diesel::table! {
         sweep_leases (partition) {
             partition -> Integer,
+            row_lock -> Nullable<Bool>,
         }
     }
     diesel::table! {
