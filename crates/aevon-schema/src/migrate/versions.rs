@@ -213,8 +213,7 @@ pub(crate) async fn read(pg: &mut AsyncPgConnection) -> Result<SchemaStatus, Sch
             false => 0,
         },
     };
-    // Asked for only where it matters, as a role of an older installation may not read it.
-    if status.is_newer() && present.says_whom_it_serves {
+    if present.says_whom_it_serves {
         status.oldest = oldest(pg).await?;
     }
     Ok(status)

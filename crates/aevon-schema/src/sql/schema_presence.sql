@@ -3,5 +3,6 @@
 SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS is_migrated,
        coalesce(has_table_privilege(to_regclass('__diesel_schema_migrations'), 'SELECT'), false)
            AS is_readable,
-       to_regclass('compatibility') IS NOT NULL AS says_whom_it_serves,
+       coalesce(has_table_privilege(to_regclass('compatibility'), 'SELECT'), false)
+           AS says_whom_it_serves,
        to_regclass('partitions') IS NOT NULL AS has_partitions

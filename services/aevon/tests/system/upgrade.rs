@@ -92,6 +92,7 @@ async fn a_migration_is_planned_applied_and_shown() {
     );
     let shown = text(&migrate(db.url(), &["status"]).stdout);
     assert!(shown.contains("the log has 3 partitions"), "{shown}");
+    assert!(shown.contains("it serves programs that know schema"), "{shown}");
     assert_eq!(
         text(&migrate(db.url(), &["plan"]).stdout),
         "-- nothing is pending\n"
