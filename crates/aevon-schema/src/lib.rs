@@ -10,6 +10,8 @@ pub mod api_keys;
 pub mod append;
 pub mod database;
 pub mod discards;
+#[cfg(test)]
+mod distribution;
 mod error;
 mod events;
 pub mod log;

@@ -18,11 +18,13 @@ use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod catalog;
+mod distribute;
 #[cfg(test)]
 mod tests;
 mod texts;
 mod versions;
 
+pub use distribute::{CITUS, distribute};
 pub use texts::text;
 pub(crate) use versions::ACCESS;
 use versions::{CHECK_TIMEOUT, RETRY_INTERVAL};
@@ -129,6 +131,9 @@ pub enum MigrateError {
     /// No prefix for the names of roles.
     #[error("{0:?} is no prefix of roles: a to z, then a to z, 0 to 9 and _, 40 in all")]
     InvalidPrefix(String),
+    /// Nothing to distribute with.
+    #[error("the database has no extension citus: CREATE EXTENSION citus, as an administrator")]
+    NoCitus,
     /// Roles have to be made by somebody else.
     #[error(
         "the role of database.url may not make roles, and some are missing; run as an administrator, \

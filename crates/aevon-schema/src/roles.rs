@@ -19,6 +19,9 @@ pub const DEFAULT_PREFIX: &str = "aevon";
 /// Longest prefix, in bytes: a name of Postgres's has 63.
 const MAX_PREFIX_BYTES: usize = 40;
 
+/// The sequence of [`migrate::CITUS`].
+const RULE_NUMBERS: &str = "rule_numbers";
+
 /// A kind of program.
 #[derive(Clone, Copy, Debug)]
 pub struct Role {
@@ -68,6 +71,11 @@ impl Role {
     #[must_use]
     pub fn name_of(&self, prefix: &str) -> String {
         format!("{prefix}_{}", self.name)
+    }
+
+    fn registers_rules(&self) -> bool {
+        let rules = self.privileges().remove("rules");
+        rules.is_some_and(|rights| rights.contains("INSERT"))
     }
 
     /// Relations, and what it does with each. Everybody looks at the schema first.
@@ -198,6 +206,18 @@ fn granted(prefix: &str, place: &Place) -> Granted {
                 "GRANT {privileges} ON {kind}{schema}.{relation} TO {name}"
             ));
         }
+    }
+    // Where rules were distributed, a sequence numbers them.
+    if place.relations.iter().any(|name| name == RULE_NUMBERS) {
+        let who = ROLES
+            .iter()
+            .zip(&names)
+            .filter(|(role, _)| role.registers_rules());
+        statements.extend(
+            who.map(|(_, name)| {
+                format!("GRANT USAGE ON SEQUENCE {schema}.{RULE_NUMBERS} TO {name}")
+            }),
+        );
     }
     let serves = ROLES.iter().map(|role| role.serves);
     Granted {

@@ -6,7 +6,7 @@ use aevon_core::time::Timestamp;
 use aevon_schema::migrate::{self, MigrateOptions, MigrateReport, SchemaStatus, State};
 use aevon_schema::roles::{self, Granted};
 use aevon_service::settings::{HumanDuration, Settings};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
@@ -14,7 +14,8 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     aevon migrate --roles           the same, and a role for each service\n  \
     aevon migrate plan              what it would run\n  \
     aevon migrate status            what ran, and when\n  \
-    aevon migrate roles --dry-run   what each role is granted\n\n\
+    aevon migrate roles --dry-run   what each role is granted\n  \
+    aevon migrate --distribute citus --dry-run\n\n\
     It connects as the owner, to Postgres itself: a lock of its session keeps others out, so a pooler \
     between has to\npool sessions. Each migration is one transaction. One that waits longer than \
     --lock-timeout for a lock gives up and\nhas changed nothing.";
@@ -51,11 +52,23 @@ struct ApplyArgs {
     roles: bool,
     #[command(flatten)]
     prefix: PrefixArg,
+    /// Distributes the tables by partition over the nodes of a Postgres that has this extension
+    #[arg(long, value_enum, value_name = "EXTENSION")]
+    distribute: Option<Extension>,
+    /// Prints the statements that distribute, and runs none
+    #[arg(long, requires = "distribute")]
+    dry_run: bool,
     #[command(flatten)]
     waits: WaitArgs,
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// What distributes tables.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Extension {
+    Citus,
 }
 
 #[derive(Args, Debug)]
@@ -138,8 +151,18 @@ fn tell(news: String) {
 }
 
 async fn apply(url: &str, args: &ApplyArgs) -> anyhow::Result<()> {
+    if args.dry_run {
+        print!("BEGIN;\n{}COMMIT;\n", migrate::CITUS);
+        return Ok(());
+    }
     let options = args.waits.options(args.partitions);
     let report = migrate::run(url, &options, tell).await?;
+    if args.distribute.is_some() {
+        match migrate::distribute(url, &options, tell).await? {
+            true => tell("distributed the tables by partition".to_owned()),
+            false => tell("the tables are distributed already".to_owned()),
+        }
+    }
     let granted = match args.roles {
         true => {
             roles::apply(url, &args.prefix.role_prefix, &options, tell)

@@ -92,7 +92,10 @@ async fn a_migration_is_planned_applied_and_shown() {
     );
     let shown = text(&migrate(db.url(), &["status"]).stdout);
     assert!(shown.contains("the log has 3 partitions"), "{shown}");
-    assert!(shown.contains("it serves programs that know schema"), "{shown}");
+    assert!(
+        shown.contains("it serves programs that know schema"),
+        "{shown}"
+    );
     assert_eq!(
         text(&migrate(db.url(), &["plan"]).stdout),
         "-- nothing is pending\n"
@@ -267,4 +270,31 @@ async fn a_newer_schema_that_only_adds_is_worked_with_until_it_serves_newer_prog
         said.contains("does not know") && said.contains(&known),
         "{said}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_distributes_the_tables_is_shown_and_wants_its_extension() {
+    let shown = finish(command("aevon", "postgres://nobody@nowhere/nothing").args([
+        "migrate",
+        "--distribute",
+        "citus",
+        "--dry-run",
+    ]));
+    let said = text(&shown.stdout);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(
+        said.starts_with("BEGIN;\n") && said.ends_with("COMMIT;\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("create_distributed_table('events', 'partition'"),
+        "{said}"
+    );
+    let db = TestDatabase::empty().await;
+    let refused = migrate(db.url(), &["--distribute", "citus"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("no extension citus"), "{said}");
+    let status = json_of(&migrate(db.url(), &["status", "--format", "json"]));
+    assert_eq!(status["trouble"], Value::Null, "the plain schema stands");
 }
