@@ -1,7 +1,7 @@
 //! The plain schema as co-located distributed tables, for a Postgres of several nodes.
 //!
 //! Invariant: an optional step after the migrations; nothing else of this program knows of it. Statements
-//! keep to the rules of such a Postgres everywhere, which a test holds ([`crate::distribution`]).
+//! keep to the rules of such a Postgres everywhere, which a test holds (`distribution.rs`).
 
 use super::{MigrateError, MigrateOptions, Session, check_current, unlock};
 use crate::error::StoreError;

@@ -157,16 +157,19 @@ async fn a_server_that_is_away_is_waited_for_and_not_for_ever() {
 async fn a_migration_that_can_not_have_a_lock_gives_up_and_says_who_may_have_it() {
     let db = TestDatabase::create().await;
     let holder = db.client().await;
-    let newest = json_of(&migrate(db.url(), &["status", "--format", "json"]))["known"].clone();
-    let newest = newest.as_str().unwrap();
-    // The newest migration is made pending, and waits for a table that somebody looks at.
-    let setup = format!(
-        "DELETE FROM __diesel_schema_migrations WHERE version = '{newest}';
-         ALTER TABLE partitions DROP COLUMN row_lock; ALTER TABLE sweep_leases DROP COLUMN row_lock;
-         DROP TABLE compatibility;
-         SET application_name = 'somebody'; BEGIN; LOCK TABLE partitions IN ACCESS SHARE MODE"
+    // One migration is made pending, and waits for a table that somebody looks at.
+    let pending = "20261128000009";
+    let undo = format!(
+        "DELETE FROM __diesel_schema_migrations WHERE version = '{pending}';
+         ALTER TABLE partitions DROP COLUMN row_lock;
+         ALTER TABLE sweep_leases DROP COLUMN row_lock;
+         DROP TABLE compatibility"
     );
-    holder.batch_execute(&setup).await.unwrap();
+    holder.batch_execute(&undo).await.unwrap();
+    let hold = "SET application_name = 'somebody'";
+    holder.batch_execute(hold).await.unwrap();
+    let hold = "BEGIN; LOCK TABLE partitions IN ACCESS SHARE MODE";
+    holder.batch_execute(hold).await.unwrap();
     let output = migrate(db.url(), &["--lock-timeout", "300ms"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -175,7 +178,7 @@ async fn a_migration_that_can_not_have_a_lock_gives_up_and_says_who_may_have_it(
     for name in SERVICES.into_iter().chain(["aevon"]) {
         let said = refusal(name, &db);
         assert!(
-            said.contains(&format!("this program needs {newest}")),
+            said.contains(&format!("this program needs {pending}")),
             "{said}"
         );
     }
