@@ -17,14 +17,14 @@ SELECT 'relation' AS kind, relname::text AS name, concat_ws(' ', relkind,
 FROM relations
 UNION ALL
 SELECT 'options', relname, concat_ws(' ', reloptions::text,
-       (SELECT string_agg(attname || ':' || attstorage, ',' ORDER BY attnum) FROM pg_attribute
+       (SELECT string_agg(attname || ':' || attstorage::text, ',' ORDER BY attnum) FROM pg_attribute
         WHERE attrelid = oid AND attnum > 0 AND NOT attisdropped))
 FROM relations
 UNION ALL
 SELECT 'column', r.relname || '.' || a.attname, concat_ws(' ',
-       format_type(a.atttypid, a.atttypmod), (SELECT collname FROM pg_collation WHERE oid = a.attcollation),
+       format_type(a.atttypid, a.atttypmod), (SELECT nullif(collname, 'default') FROM pg_collation WHERE oid = a.attcollation),
        CASE WHEN a.attnotnull THEN 'not null' END, nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
-       'default ' || pg_get_expr(d.adbin, d.adrelid))
+       'defaults to ' || pg_get_expr(d.adbin, d.adrelid))
 FROM relations r
 JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -72,7 +72,7 @@ pub(super) fn contractions(before: &Catalog, after: &Catalog) -> Vec<String> {
         let table = name.split('.').next().unwrap_or_default().to_owned();
         let is_on_old = before.contains_key(&("relation".to_owned(), table));
         let asks = match kind.as_str() {
-            "column" => says.contains("not null") && !says.contains("default "),
+            "column" => says.contains("not null") && !says.contains("defaults to "),
             "constraint" | "unique index" | "trigger" => true,
             _ => false,
         };
