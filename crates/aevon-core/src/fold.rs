@@ -128,7 +128,7 @@ pub struct Totals {
 
 impl Totals {
     /// The bucket of the tenant that a principal's bucket is a part of.
-    fn of(&self, key: &BucketKey) -> Option<BucketKey> {
+    pub fn of(&self, key: &BucketKey) -> Option<BucketKey> {
         let is_kept = self.is_kept.get(key.rule as usize).copied();
         let tenant_no = self.tenants.get(&key.principal_no).copied();
         let tenant_no = tenant_no.filter(|_| is_kept.unwrap_or(false))?;

@@ -14,7 +14,7 @@ const DISTRIBUTED: &str = "partitions|principals|tenants|events|voids|series|pre
                            sweep_checkpoints|sweep_leases|discards";
 
 /// About many partitions, and why.
-const OF_MANY: [(&str, &str); 19] = [
+const OF_MANY: [(&str, &str); 20] = [
     ("discards_due", "what is to be deleted, wherever"),
     ("log_feed", "a tenant's feed"),
     ("log_heads", "the heads of all partitions"),
@@ -22,6 +22,7 @@ const OF_MANY: [(&str, &str); 19] = [
     ("principals_list_at", "the principals of a tenant"),
     ("ranked_buckets_of_series", "a list by value"),
     ("ranked_buckets_of_time", "a list by value"),
+    ("ranked_part", "a list by value"),
     ("ranked_principals", "a list by value"),
     ("ranked_rows", "a list by value"),
     ("ranked_sums", "a list by value"),

@@ -32,6 +32,8 @@ pub(crate) struct BucketDelta {
     pub(crate) last_seq: i64,
     /// The last void that is in it.
     pub(crate) last_void_seq: Option<i64>,
+    /// The series of the tenant's total that it is a part of; none for a total, and where none is kept.
+    pub(crate) total_series_no: Option<i64>,
 }
 
 impl BucketDelta {
@@ -132,6 +134,7 @@ struct Rows {
     moments: Vec<Option<BigDecimal>>,
     sketches: Vec<Option<Vec<u8>>>,
     last_void_seqs: Vec<Option<i64>>,
+    total_series_nos: Vec<Option<i64>>,
 }
 
 impl Rows {
@@ -147,6 +150,7 @@ impl Rows {
             rows.first_seqs.push(delta.first_seq);
             rows.last_seqs.push(delta.last_seq);
             rows.last_void_seqs.push(delta.last_void_seq);
+            rows.total_series_nos.push(delta.total_series_no);
             let Columns {
                 value,
                 latest_at,
@@ -180,7 +184,8 @@ impl Rows {
             .bind::<Array<BigInt>, _>(&self.skipped_counts)
             .bind::<Array<BigInt>, _>(&self.first_seqs)
             .bind::<Array<BigInt>, _>(&self.last_seqs)
-            .bind::<Array<Nullable<Numeric>>, _>(&self.values);
+            .bind::<Array<Nullable<Numeric>>, _>(&self.values)
+            .bind::<Array<Nullable<BigInt>>, _>(&self.total_series_nos);
         Statement::<_, ()>::new(query).execute(&mut &*pg).await
     }
 
@@ -206,7 +211,8 @@ impl Rows {
             .bind::<Array<Nullable<BigInt>>, _>(&self.latest_seqs)
             .bind::<Array<Nullable<Numeric>>, _>(&self.moments)
             .bind::<Array<Nullable<Binary>>, _>(&self.sketches)
-            .bind::<Array<Nullable<BigInt>>, _>(&self.last_void_seqs);
+            .bind::<Array<Nullable<BigInt>>, _>(&self.last_void_seqs)
+            .bind::<Array<Nullable<BigInt>>, _>(&self.total_series_nos);
         Statement::<_, ()>::new(query).execute(&mut &*pg).await
     }
 }

@@ -13,7 +13,7 @@ use crate::rules::read_definition;
 use crate::statement::Statement;
 use crate::values::{JsonString, from_pg};
 use crate::{series, sweep_checkpoints};
-use aevon_core::fold::{self, Fact, LogEvent, SliceFold};
+use aevon_core::fold::{self, Fact, LogEvent, SliceFold, Totals};
 use aevon_core::json::Path;
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
@@ -21,7 +21,7 @@ use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
 mod totals;
@@ -175,8 +175,7 @@ pub struct Sweep<'c> {
 pub struct Folded<'c> {
     sweep: Sweep<'c>,
     fold: fold::Folded,
-    /// The numbers that are tenants'.
-    tenants: FxHashSet<i64>,
+    totals: Totals,
 }
 
 /// A slice that is written and not committed.
@@ -279,11 +278,10 @@ impl<'c> Sweep<'c> {
         let totals = self.totals(&fold).await?;
         let fold = fold.finish_at(end, &totals);
         self.to = end;
-        let tenants = totals.tenants.into_values().collect();
         Ok(Folded {
             sweep: self,
             fold,
-            tenants,
+            totals,
         })
     }
 }
@@ -373,7 +371,7 @@ impl Sweep<'_> {
     async fn write_buckets(
         &self,
         fold: fold::Folded,
-        tenants: &FxHashSet<i64>,
+        totals: &Totals,
     ) -> Result<usize, StoreError> {
         let pg = &self.connection.pg;
         let fold::Folded {
@@ -384,8 +382,8 @@ impl Sweep<'_> {
         } = fold;
         let series = |key: &fold::BucketKey| (key.principal_no, key.rule, key.group);
         let mut keys: Vec<_> = grains[0].1.iter().map(|(key, _)| series(key)).collect();
-        // As the index has them, and as their buckets are to lie beside each other.
-        keys.sort_unstable();
+        // As their buckets are to lie beside each other: lists by value read a rule of everybody.
+        keys.sort_unstable_by_key(|(principal_no, rule, group)| (*rule, *principal_no, *group));
         keys.dedup();
         let mut touched = series::Touched::default();
         for (principal_no, rule, group) in &keys {
@@ -409,6 +407,7 @@ impl Sweep<'_> {
                 first_seq: delta.first_seq,
                 last_seq: delta.last_seq,
                 last_void_seq: voided.get(&key).map(|touch| touch.void_seq),
+                total_series_no: totals.of(&key).map(|total| numbers[&series(&total)]),
             };
             let deltas = deltas.into_iter().map(delta).collect();
             rows += pre_aggregates::merge(pg, self.partition, grain, deltas).await?;
@@ -416,7 +415,7 @@ impl Sweep<'_> {
         let corrected = voids::Corrected {
             numbers: &numbers,
             groups: &groups,
-            tenants,
+            tenants: totals.tenants.values().copied().collect(),
         };
         self.write_voids(&corrected, &voided).await?;
         Ok(rows)
@@ -437,11 +436,11 @@ impl<'c> Folded<'c> {
         let Self {
             sweep,
             fold,
-            tenants,
+            totals,
         } = self;
         let pg = &sweep.connection.pg;
         let skipped = fold.skipped;
-        let rows = sweep.write_buckets(fold, &tenants).await?;
+        let rows = sweep.write_buckets(fold, &totals).await?;
         let rule_nos: Vec<i32> = sweep.members.iter().map(|member| member.rule_no).collect();
         let generations: Vec<i32> = sweep
             .members

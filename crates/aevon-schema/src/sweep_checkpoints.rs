@@ -4,7 +4,8 @@
 //! began: a slice that was folded twice can't be written twice.
 //! Invariant: totals of tenants are complete where `totals_seq` equals `seq`. It is set with the first
 //! checkpoint and moves with it; once they differ, they differ for ever. So a program that knows
-//! nothing of totals takes their licence away by sweeping.
+//! nothing of totals takes their licence away by sweeping. So does `links_seq`, for what principals'
+//! buckets say of the totals that they are parts of.
 
 use crate::statement::Statement;
 use diesel::prelude::*;

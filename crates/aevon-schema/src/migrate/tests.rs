@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 /// The schema from which on a database says which programs it serves.
-const FIRST_THAT_SAYS: &str = "20261128000009";
+const FIRST_THAT_SAYS: &str = "20261128000010";
 
 /// A database that is migrated step by step, and a client that looks.
 struct World {

@@ -2,15 +2,17 @@
 -- one that stands: the lease keeps others away
 INSERT INTO pre_aggregates AS b (partition, grain, series_no, operator, window_start, epoch,
                                  event_count, skipped_count, first_seq, last_seq, value,
-                                 latest_at, latest_seq, moment, sketch, last_void_seq)
+                                 latest_at, latest_seq, moment, sketch, last_void_seq,
+                                 total_series_no)
 SELECT p.partition, $2, u.series_no, u.operator, u.window_start, u.epoch,
        u.event_count, u.skipped_count, u.first_seq, u.last_seq, u.value,
-       u.latest_at, u.latest_seq, u.moment, u.sketch, u.last_void_seq
+       u.latest_at, u.latest_seq, u.moment, u.sketch, u.last_void_seq,
+       u.total_series_no
 FROM partitions p
-CROSS JOIN unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+CROSS JOIN unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
      AS u (series_no, operator, window_start, epoch,
            event_count, skipped_count, first_seq, last_seq, value,
-           latest_at, latest_seq, moment, sketch, last_void_seq)
+           latest_at, latest_seq, moment, sketch, last_void_seq, total_series_no)
 WHERE p.partition = $1
 ON CONFLICT (series_no, grain, window_start, epoch, partition) DO UPDATE SET
     event_count = b.event_count + excluded.event_count,

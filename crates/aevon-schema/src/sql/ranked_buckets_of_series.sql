@@ -16,13 +16,18 @@ CROSS JOIN unnest(
     ARRAY[false, false, false, false, false, true, true, true]
 ) AS u (grain, window_from, window_to, before)
 CROSS JOIN LATERAL (
-    SELECT n.event_count, n.skipped_count, n.value, n.moment, n.latest_at, n.latest_seq, n.sketch,
-           n.first_seq, n.last_seq, n.last_void_seq, u.before
+    SELECT n.event_count, n.skipped_count,
+           CASE WHEN NOT u.before THEN n.value END AS value,
+           CASE WHEN NOT u.before THEN n.moment END AS moment,
+           CASE WHEN u.before THEN n.value END AS value_before,
+           n.latest_at, n.latest_seq, n.sketch, n.last_seq, n.last_void_seq
     FROM pre_aggregates n
     WHERE n.series_no = s.series_no
       AND n.grain = u.grain
       AND n.window_start >= u.window_from
       AND n.window_start < u.window_to
       AND n.partition = p.partition
+      AND ($13 OR n.first_seq <= ($5)[n.partition + 1])
+      AND (NOT $13 OR n.event_count + n.skipped_count > 0)
     OFFSET 0
 ) b

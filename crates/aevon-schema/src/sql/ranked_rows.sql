@@ -14,7 +14,7 @@ WITH voided AS MATERIALIZED (
         OFFSET 0
     ) v
 )
-SELECT p.principal_id, b.event_count, b.value, NULL::numeric, b.latest_at, b.latest_seq, b.sketch,
+SELECT p.principal_id, b.event_count, coalesce(b.value, b.value_before), NULL::numeric, b.latest_at, b.latest_seq, b.sketch,
        NULL::numeric, b.event_count + b.skipped_count > 0,
        b.last_seq > ($5)[p.partition + 1]
        OR coalesce(b.last_void_seq, 0) > ($5)[p.partition + 1]
@@ -29,7 +29,6 @@ WHERE p.tenant_id = $1
   ))
   -- The licence, by partition.
   AND ($4)[p.partition + 1] IS NOT NULL
-  AND ($13 OR b.first_seq <= ($5)[p.partition + 1])
   -- What only the sums need.
   AND ($3, $11, $12) IS DISTINCT FROM (NULL::integer, NULL::text[], NULL::bigint)
 ORDER BY p.principal_id

@@ -26,18 +26,18 @@ WITH voided AS MATERIALIZED (
     SELECT p.principal_no,
            CASE WHEN NOT $13 THEN bool_or(b.last_seq > ($5)[p.partition + 1]) END AS has_more,
            CASE WHEN NOT $13 THEN bool_or(b.last_void_seq > ($5)[p.partition + 1]) END AS is_voided,
-           -- Where all events of a row were voided nothing happened.
-           max(b.event_count + b.skipped_count) AS largest_count,
+           -- Where all events of a row were voided nothing happened: such rows don't come, or are the
+           -- past's.
+           CASE WHEN NOT $13 THEN bool_or(b.event_count + b.skipped_count > 0) ELSE true END AS has_any,
            CASE WHEN $3 IN (1, 5) THEN sum(b.event_count) END AS event_count,
            CASE $3
                WHEN 1 THEN NULL
                WHEN 3 THEN min(b.value)
                WHEN 4 THEN max(b.value)
-               WHEN 8 THEN sum(b.value) FILTER (WHERE NOT b.before)
                ELSE sum(b.value)
            END AS value,
-           CASE $3 WHEN 8 THEN sum(b.moment) FILTER (WHERE NOT b.before) END AS moment,
-           CASE $3 WHEN 8 THEN sum(b.value) FILTER (WHERE b.before) END AS value_before
+           CASE $3 WHEN 8 THEN sum(b.moment) END AS moment,
+           CASE $3 WHEN 8 THEN sum(b.value_before) END AS value_before
     FROM principals p
     {buckets}
     WHERE p.tenant_id = $1
@@ -48,7 +48,6 @@ WITH voided AS MATERIALIZED (
       ))
       -- The licence, by partition.
       AND ($4)[p.partition + 1] IS NOT NULL
-      AND ($13 OR b.first_seq <= ($5)[p.partition + 1])
     GROUP BY p.principal_no
 ), judged AS (
     SELECT a.*,
@@ -65,7 +64,7 @@ WITH voided AS MATERIALIZED (
     SELECT j.*
     FROM judged j
     WHERE NOT j.is_unsettled
-      AND j.largest_count > 0
+      AND j.has_any
       AND j.principal_no NOT IN (SELECT k.principal_no FROM known k)
 ), last AS MATERIALIZED (
     SELECT s.rank FROM settled s ORDER BY s.rank DESC NULLS LAST OFFSET $12 - 1 LIMIT 1
@@ -79,7 +78,7 @@ WITH voided AS MATERIALIZED (
     WHERE (SELECT count(l.rank) FROM last l) = 0 OR s.rank >= (SELECT l.rank FROM last l)
 )
 SELECT p.principal_id, coalesce(c.event_count, 0)::bigint, c.value, c.moment, NULL::timestamptz,
-       NULL::bigint, NULL::bytea, c.value_before, c.largest_count > 0, c.is_unsettled
+       NULL::bigint, NULL::bytea, c.value_before, c.has_any, c.is_unsettled
 FROM chosen c
 CROSS JOIN LATERAL (
     SELECT q.principal_id FROM principals q WHERE q.principal_no = c.principal_no OFFSET 0

@@ -1,5 +1,5 @@
 -- state_rules_of: the rule versions asked for, and their checkpoints in each of several partitions ($5):
--- of their buckets, and of totals of tenants
+-- of their buckets, of totals of tenants, and of what buckets say of these
 SELECT r.rule_no, r.version, r.definition,
        ARRAY(
            SELECT c.seq
@@ -18,6 +18,17 @@ SELECT r.rule_no, r.version, r.definition,
                  AND c.generation = r.generation
                  AND c.partition = u.partition
                  AND c.totals_seq = c.seq
+           ORDER BY u.place
+       ),
+       ARRAY(
+           SELECT c.links_seq
+           FROM unnest($5) WITH ORDINALITY AS u (partition, place)
+           LEFT JOIN sweep_checkpoints c
+                  ON c.rule_no = r.rule_no
+                 AND c.generation = r.generation
+                 AND c.partition = u.partition
+                 AND c.totals_seq = c.seq
+                 AND c.links_seq = c.seq
            ORDER BY u.place
        )
 FROM rules r

@@ -4,7 +4,7 @@
 //! of a few principals.
 
 use super::rows::{self, Cost, Finished};
-use super::several::{Found, Part, Several, answers, set_checkpoints};
+use super::several::{Complete, Found, Part, Several, answers, set_checkpoints};
 use super::{Listed, PageEnd, StateError, StateList, StateQuery, Which};
 use crate::error::StoreError;
 use crate::statement::Statement;
@@ -33,7 +33,7 @@ impl Several<'_> {
         let found = self.begin().await?;
         let checked = found
             .check(self.asked)
-            .and_then(|()| rows::check_question(self.query, &found.chosen(0, false)));
+            .and_then(|()| rows::check_question(self.query, &found.chosen(0, Complete::Buckets)));
         let page = match (checked, which) {
             (Err(error), _) => Err(error),
             (Ok(()), Which::Named(names)) => self.named(&found, names).await?,
@@ -49,7 +49,7 @@ impl Several<'_> {
             as_of: self.asked.instant().or(found.data_through()),
             data_through: found.data_through(),
             staleness_seconds: found.staleness_seconds,
-            lag_events: found.lags(false).into_iter().max().unwrap_or(0),
+            lag_events: found.lags(Complete::Buckets).into_iter().max().unwrap_or(0),
             rules: rules.map(|c| (c.rule.name.clone(), c.version)).collect(),
             items: page.items,
             next: page.next,
@@ -114,7 +114,7 @@ impl Several<'_> {
             cost.raw_events += took.raw_events;
             for (name, finished) in names.iter().zip(finished) {
                 let partition = partition_of(&self.query.tenant_id, name, self.all_partitions);
-                let chosen = found.chosen(partition, false);
+                let chosen = found.chosen(partition, Complete::Buckets);
                 let lags = vec![0; chosen.len()];
                 let states = match rows::states(self.query, chosen, finished, &lags) {
                     Ok(states) => states,
@@ -165,7 +165,7 @@ impl Several<'_> {
         let partition = partition_of(&query.tenant_id, &query.principal_id, self.all_partitions);
         Part {
             past: self.past(partition, query, false),
-            chosen: found.chosen(partition, false),
+            chosen: found.chosen(partition, Complete::Buckets),
             seq: found.at(partition).seq,
             set,
         }

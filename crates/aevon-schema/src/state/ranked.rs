@@ -7,7 +7,7 @@
 
 use super::list::{AT_ONCE, Answered, Page};
 use super::rows::{Cost, Finished, RawOfTenantRow, Rows, Turn};
-use super::several::{Found, OverAll, Part, Several, answers};
+use super::several::{Complete, Found, OverAll, Part, Several, answers};
 use super::{PageEnd, StateError};
 use crate::error::StoreError;
 use crate::statement::Statement;
@@ -37,15 +37,26 @@ const MAX_BESIDE: usize = 100_000;
 /// Most principals of a tenant whose buckets are looked up one by one; those of more are read by time,
 /// with whatever others have there.
 const FEW: i64 = 10_000;
-/// Where the statements have the buckets' source put in.
-const BUCKETS: &str = "{buckets}";
-/// A statement that reads a day or a month of everybody is planned for the question, as the planner
-/// likes, but that it must not read all of that for each series.
+/// Where buckets are before what is asked for, and what grain they are of, in their places.
+const PARTS: [(bool, Grain); 8] = [
+    (false, Grain::Day),
+    (false, Grain::Hour),
+    (false, Grain::Hour),
+    (false, Grain::Minute),
+    (false, Grain::Minute),
+    (true, Grain::Day),
+    (true, Grain::Hour),
+    (true, Grain::Minute),
+];
+/// A statement that reads a day or a month of a large tenant is planned for the question, as the planner
+/// likes, but that it must not read all of that for each series, and by two processes, whatever the
+/// planner guesses of how many series there are.
 const PLAN_FREELY: &str = "SAVEPOINT ranked; SET LOCAL plan_cache_mode = force_custom_plan; \
                            SET LOCAL enable_nestloop = off; \
                            SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; \
                            SET LOCAL enable_sort = on; SET LOCAL work_mem = '64MB'; \
-                           SET LOCAL max_parallel_workers_per_gather = 2";
+                           SET LOCAL max_parallel_workers_per_gather = 1; \
+                           SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0";
 const PLAN_AS_EVER: &str = "ROLLBACK TO SAVEPOINT ranked";
 
 /// What is asked of one rule.
@@ -62,6 +73,16 @@ struct Wanted {
     enough: i64,
     /// Whether the tenant has many principals.
     many: bool,
+}
+
+impl Wanted {
+    /// What has to be complete for that.
+    fn complete(self) -> Complete {
+        match self.many {
+            true => Complete::Links,
+            false => Complete::Totals,
+        }
+    }
 }
 
 /// Those who have events that no bucket holds.
@@ -99,19 +120,20 @@ impl Several<'_> {
         // One more than is asked for shows whether there is another page.
         let is_first = after.is_none();
         let mut ranking = Ranking::new(limit + 1, after);
-        let (mut beside, mut cost) = match self.beside(found, &asked).await? {
-            Ok(beside) => beside,
-            Err(error) => return Ok(Err(error)),
-        };
         let many = self.has_many().await?;
-        let mut settings = self.pg;
-        if many {
-            settings.batch_execute(PLAN_FREELY).await?;
-        }
         let wanted = Wanted {
             enough: enough_of(asked.rule.operator, is_first, limit),
             many,
         };
+        let beside = self.beside(found, &asked, wanted.complete()).await?;
+        let (mut beside, mut cost) = match beside {
+            Ok(beside) => beside,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut settings = self.pg;
+        if many {
+            settings.batch_execute(PLAN_FREELY).await?;
+        }
         let added = self.add_sums(found, over, &asked, wanted, &mut beside, &mut ranking);
         let added = added.await?;
         if many {
@@ -176,7 +198,12 @@ impl Several<'_> {
 
     /// Folds the events that no bucket of the plan holds: of parts of minutes, found through the spans
     /// of the tenant's own, and of the tail.
-    async fn beside<'q>(&self, found: &Found, asked: &Asked<'q>) -> Answered<(Beside<'q>, Cost)> {
+    async fn beside<'q>(
+        &self,
+        found: &Found,
+        asked: &Asked<'q>,
+        complete: Complete,
+    ) -> Answered<(Beside<'q>, Cost)> {
         let edges = Plan {
             edges: asked.plan.edges.clone(),
             edges_before: asked.plan.edges_before.clone(),
@@ -187,7 +214,7 @@ impl Several<'_> {
         for place in found.places.iter().filter(|place| place.is_touched) {
             let part = Part {
                 past: self.past(place.partition, self.query, true),
-                chosen: found.chosen(place.partition, true),
+                chosen: found.chosen(place.partition, complete),
                 seq: place.seq,
                 set: 0,
             };
@@ -301,7 +328,7 @@ impl Several<'_> {
             .bind::<Text, _>(&self.query.tenant_id)
             .bind::<Integer, _>(over.rule.rule_no)
             .bind::<Integer, _>(i32::from(operator.code()))
-            .bind::<Array<Nullable<BigInt>>, _>(over.checkpoints_of_totals())
+            .bind::<Array<Nullable<BigInt>>, _>(over.checkpoints(wanted.complete()))
             .bind::<Array<BigInt>, _>(found.seqs())
             .bind::<Array<Nullable<Timestamptz>>, _>(froms)
             .bind::<Array<Nullable<Timestamptz>>, _>(tos)
@@ -388,15 +415,29 @@ async fn add_events<'q>(
 
 /// The statement for an operator, with where its buckets come from.
 pub(crate) fn statement(operator: Operator, many: bool) -> String {
-    let buckets = match many {
-        true => include_str!("../sql/ranked_buckets_of_time.sql"),
-        false => include_str!("../sql/ranked_buckets_of_series.sql"),
+    let adds_up = !matches!(operator, Operator::Latest | Operator::UniqueCount);
+    let sql = match adds_up {
+        true => include_str!("../sql/ranked_sums.sql"),
+        false => include_str!("../sql/ranked_rows.sql"),
     };
-    let sql = match operator {
-        Operator::Latest | Operator::UniqueCount => include_str!("../sql/ranked_rows.sql"),
-        _ => include_str!("../sql/ranked_sums.sql"),
+    if !many {
+        let buckets = include_str!("../sql/ranked_buckets_of_series.sql");
+        return sql.replace("{buckets}", buckets);
+    }
+    let part = |((before, grain), place): ((bool, Grain), usize)| {
+        include_str!("../sql/ranked_part.sql")
+            .replace("{before}", if before { "true" } else { "false" })
+            .replace("{grain}", &grain.minutes().to_string())
+            .replace("{place}", &place.to_string())
     };
-    sql.replace(BUCKETS, buckets)
+    let parts: Vec<String> = PARTS.into_iter().zip(1..).map(part).collect();
+    let parts = parts.join("UNION ALL\n");
+    let rows = match adds_up {
+        true => include_str!("../sql/ranked_series.sql").replace("{parts}", &parts),
+        false => parts,
+    };
+    let buckets = include_str!("../sql/ranked_buckets_of_time.sql").replace("{rows}", &rows);
+    sql.replace("{buckets}", &buckets)
 }
 
 /// How many of those whom Postgres knows all about are enough for a page: where it orders them as an
@@ -414,22 +455,16 @@ fn enough_of(operator: Operator, is_first: bool, limit: usize) -> i64 {
 
 /// The parts of a plan in the places that the statements have for them.
 fn places(plan: &Plan, looks_back: bool) -> [Option<Range>; 8] {
-    let of = |parts: &[(Grain, Range)], grain: Grain, nth: usize| {
-        let mut its = parts.iter().filter(|(of, _)| *of == grain);
-        its.nth(nth).map(|(_, range)| *range)
-    };
-    let inside = |grain, nth| of(&plan.buckets, grain, nth);
-    let before = |grain| of(&plan.buckets_before, grain, 0).filter(|_| looks_back);
-    [
-        inside(Grain::Day, 0),
-        inside(Grain::Hour, 0),
-        inside(Grain::Hour, 1),
-        inside(Grain::Minute, 0),
-        inside(Grain::Minute, 1),
-        before(Grain::Day),
-        before(Grain::Hour),
-        before(Grain::Minute),
-    ]
+    let (mut inside, mut before) = (plan.buckets.clone(), plan.buckets_before.clone());
+    PARTS.map(|(is_before, grain)| {
+        let parts = match is_before {
+            true => &mut before,
+            false => &mut inside,
+        };
+        let at = parts.iter().position(|(of, _)| *of == grain)?;
+        let (_, range) = parts.remove(at);
+        Some(range).filter(|_| looks_back || !is_before)
+    })
 }
 
 /// What a principal adds up to, or a part of it: its value, and whether there is anything.

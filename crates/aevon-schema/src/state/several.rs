@@ -63,11 +63,21 @@ pub(super) struct Found {
     is_replica: bool,
 }
 
-/// A rule, and its checkpoints by partition.
+/// A rule, and its checkpoints of each sort by partition.
 pub(super) struct OverAll {
     pub(super) rule: Chosen,
-    checkpoints: Vec<Option<i64>>,
-    checkpoints_of_totals: Vec<Option<i64>>,
+    checkpoints: [Checkpoints; 3],
+}
+
+/// What a checkpoint says is complete up to it.
+#[derive(Clone, Copy)]
+pub(super) enum Complete {
+    /// The buckets of each principal.
+    Buckets = 0,
+    /// Those of the tenant's total.
+    Totals = 1,
+    /// What principals' buckets say of the totals that they are parts of.
+    Links = 2,
 }
 
 /// A principal, or the tenant's total, in one partition.
@@ -81,8 +91,8 @@ pub(super) struct Part<'a> {
 
 impl OverAll {
     /// By partition.
-    pub(super) fn checkpoints_of_totals(&self) -> &[Option<i64>] {
-        &self.checkpoints_of_totals
+    pub(super) fn checkpoints(&self, what: Complete) -> &Checkpoints {
+        &self.checkpoints[what as usize]
     }
 }
 
@@ -104,18 +114,12 @@ impl Found {
         self.places.iter().map(|place| place.seq).collect()
     }
 
-    /// The rules with their checkpoints in a partition: of buckets, or of totals of tenants.
-    pub(super) fn chosen(&self, partition: i32, of_totals: bool) -> Vec<Chosen> {
+    /// The rules with their checkpoints in a partition.
+    pub(super) fn chosen(&self, partition: i32, what: Complete) -> Vec<Chosen> {
         let index = self.index(partition);
-        let chosen = |over: &OverAll| {
-            let checkpoints = match of_totals {
-                true => &over.checkpoints_of_totals,
-                false => &over.checkpoints,
-            };
-            Chosen {
-                checkpoint: checkpoints.get(index).copied().flatten(),
-                ..over.rule.clone()
-            }
+        let chosen = |over: &OverAll| Chosen {
+            checkpoint: over.checkpoints(what).get(index).copied().flatten(),
+            ..over.rule.clone()
         };
         self.rules.iter().map(chosen).collect()
     }
@@ -171,10 +175,10 @@ impl Found {
     }
 
     /// How far the slowest partition's buckets, all in all, lag behind.
-    pub(super) fn lags(&self, of_totals: bool) -> Vec<i64> {
+    pub(super) fn lags(&self, what: Complete) -> Vec<i64> {
         let mut lags = vec![0; self.rules.len()];
         for place in self.places.iter().filter(|place| place.is_touched) {
-            for (lag, chosen) in lags.iter_mut().zip(self.chosen(place.partition, of_totals)) {
+            for (lag, chosen) in lags.iter_mut().zip(self.chosen(place.partition, what)) {
                 *lag += (place.seq - chosen.checkpoint.unwrap_or(0)).max(0);
             }
         }
@@ -192,7 +196,7 @@ impl<'a> Several<'a> {
         let touched = found.places.iter().filter(|place| place.is_touched);
         let part = |place: &Place| Part {
             past: self.past(place.partition, self.query, true),
-            chosen: found.chosen(place.partition, true),
+            chosen: found.chosen(place.partition, Complete::Totals),
             seq: place.seq,
             set: 0,
         };
@@ -204,7 +208,7 @@ impl<'a> Several<'a> {
         let mut sets = [answers];
         let checked = found
             .check(self.asked)
-            .and_then(|()| rows::check_question(self.query, &found.chosen(0, true)));
+            .and_then(|()| rows::check_question(self.query, &found.chosen(0, Complete::Totals)));
         let cost = match &checked {
             Ok(()) => self.read(&parts, &plan, &mut sets).await?,
             Err(_) => Cost::default(),
@@ -212,9 +216,9 @@ impl<'a> Several<'a> {
         self.end().await?;
         let [answers] = sets;
         let finished = answers.into_iter().map(Finished::of).collect();
-        let chosen = found.chosen(0, true);
+        let chosen = found.chosen(0, Complete::Totals);
         let state = checked.and_then(|()| {
-            let states = rows::states(self.query, chosen, finished, &found.lags(true))?;
+            let states = rows::states(self.query, chosen, finished, &found.lags(Complete::Totals))?;
             Ok(TenantState {
                 version: found.version(),
                 as_of: self.asked.instant().or(found.data_through()),
@@ -325,7 +329,7 @@ impl<'a> Several<'a> {
         let rows: Vec<RulesRow> = Statement::<_, RulesColumns>::new(query)
             .load(&mut &*self.pg)
             .await?;
-        let over_all = |(rule_no, version, definition, checkpoints, of_totals): RulesRow| {
+        let over_all = |(rule_no, version, definition, buckets, totals, links): RulesRow| {
             let rule = Chosen {
                 rule_no,
                 version,
@@ -334,8 +338,7 @@ impl<'a> Several<'a> {
             };
             Ok(OverAll {
                 rule,
-                checkpoints,
-                checkpoints_of_totals: of_totals,
+                checkpoints: [buckets, totals, links],
             })
         };
         rows.into_iter().map(over_all).collect()
@@ -449,5 +452,7 @@ type RulesColumns = (
     Jsonb,
     Array<Nullable<BigInt>>,
     Array<Nullable<BigInt>>,
+    Array<Nullable<BigInt>>,
 );
-type RulesRow = (i32, i32, JsonString, Vec<Option<i64>>, Vec<Option<i64>>);
+type RulesRow = (i32, i32, JsonString, Checkpoints, Checkpoints, Checkpoints);
+type Checkpoints = Vec<Option<i64>>;

@@ -80,7 +80,7 @@ pub(super) struct Corrected<'a> {
     /// The labels of each group.
     pub(super) groups: &'a [Labels],
     /// The numbers that are tenants'.
-    pub(super) tenants: &'a FxHashSet<i64>,
+    pub(super) tenants: FxHashSet<i64>,
 }
 
 impl Corrected<'_> {

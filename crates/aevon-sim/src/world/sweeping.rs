@@ -132,12 +132,13 @@ impl World {
         };
         let advance = match swept.from {
             0 => {
-                "INSERT INTO sweep_checkpoints (rule_no, generation, partition, seq, totals_seq) \
-                 SELECT rule_no, generation, $1, $3, $3 FROM swept_generations WHERE $2::bigint = 0 \
+                "INSERT INTO sweep_checkpoints \
+                 (rule_no, generation, partition, seq, totals_seq, links_seq) \
+                 SELECT rule_no, generation, $1, $3, $3, $3 FROM swept_generations WHERE $2::bigint = 0 \
                  ON CONFLICT DO NOTHING"
             }
             _ => {
-                "UPDATE sweep_checkpoints SET seq = $3, totals_seq = $3 \
+                "UPDATE sweep_checkpoints SET seq = $3, totals_seq = $3, links_seq = $3 \
                  WHERE partition = $1 AND seq = $2"
             }
         };

@@ -158,7 +158,7 @@ async fn a_migration_that_can_not_have_a_lock_gives_up_and_says_who_may_have_it(
     let db = TestDatabase::create().await;
     let holder = db.client().await;
     // One migration is made pending, and waits for a table that somebody looks at.
-    let pending = "20261128000009";
+    let pending = "20261128000010";
     let undo = format!(
         "DELETE FROM __diesel_schema_migrations WHERE version = '{pending}';
          ALTER TABLE partitions DROP COLUMN row_lock;

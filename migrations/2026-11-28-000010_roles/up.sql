@@ -11,4 +11,4 @@ CREATE TABLE compatibility (
     oldest_schema text NOT NULL,
     is_one_row    boolean PRIMARY KEY DEFAULT true CHECK (is_one_row)
 );
-INSERT INTO compatibility (oldest_schema) VALUES ('20261128000009');
+INSERT INTO compatibility (oldest_schema) VALUES ('20261128000010');
