@@ -4,10 +4,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
 SEEDS ?= 1000
+TIME ?= 60
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim fuzz check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +22,12 @@ test: bins ## run all tests against a private Postgres
 
 sim: bins ## simulate the whole system (SEEDS=1000, SEEDS=2000..4000, ARGS="--fault every")
 	@$(BIN)/with-postgres -- $(BIN)/aevon-sim $(SEEDS) $(ARGS)
+
+fuzz: cargo ## feed parsers what may break them, coverage-guided (TIME=60 seconds each); with nightly Rust
+	@command -v cargo-fuzz > /dev/null || $(CARGO) install -q --locked cargo-fuzz
+	@for target in $(notdir $(wildcard crates/aevon-fuzz/fuzz/corpus/*)); do \
+	  mkdir -p target/fuzz/$$target && $(CARGO) +nightly fuzz run --fuzz-dir crates/aevon-fuzz/fuzz --target-dir target/fuzz/build $$target \
+	    target/fuzz/$$target crates/aevon-fuzz/fuzz/corpus/$$target -- -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=4096 || exit 1; done
 
 check: fmt lint docs ## check format, lints and documentation
 

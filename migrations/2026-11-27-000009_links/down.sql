@@ -1,3 +1,4 @@
+DROP INDEX series_numbered;
 CREATE INDEX pre_aggregates_1h_windows ON pre_aggregates_1h
     USING brin (window_start timestamptz_minmax_multi_ops)
     WITH (pages_per_range = 32, autosummarize = on);

@@ -13,3 +13,6 @@ CREATE INDEX pre_aggregates_1h_totals ON pre_aggregates_1h (total_series_no, win
 CREATE INDEX pre_aggregates_1d_totals ON pre_aggregates_1d (total_series_no, window_start)
     WHERE total_series_no IS NOT NULL;
 DROP INDEX pre_aggregates_1h_windows, pre_aggregates_1d_windows;
+
+-- Whose a bucket is, from the bucket: what a list by value has found is looked up so.
+CREATE INDEX series_numbered ON series (series_no);

@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::statement::Statement;
 use crate::values::{JsonString, end_to_pg, from_pg, start_to_pg, to_pg};
 use aevon_core::identity::UNIT_SEPARATOR;
-use aevon_core::position::Position;
+use aevon_core::position::{Position, Version};
 use aevon_core::state::Range;
 use aevon_core::time::Timestamp;
 use diesel::pg::data_types::PgTimestamp;
@@ -148,6 +148,29 @@ pub async fn heads(
     connection.end_use();
     let position = |(partition, seq)| Position { partition, seq };
     Ok(rows.into_iter().map(position).collect())
+}
+
+/// The first partition where a version is ahead of the log, and how far the log is there; none on a
+/// replica, which may be about to hear of it.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn ahead(
+    connection: &mut Connection,
+    version: &Version,
+) -> Result<Option<Position>, StoreError> {
+    let partitions: Vec<i32> = version.partitions().collect();
+    let seqs: Vec<i64> = partitions.iter().filter_map(|p| version.of(*p)).collect();
+    let query = diesel::sql_query(include_str!("sql/log_ahead.sql"))
+        .bind::<Array<Integer>, _>(partitions)
+        .bind::<Array<BigInt>, _>(seqs);
+    connection.begin_use();
+    let rows: Vec<(i32, i64)> = Statement::<_, (Integer, BigInt)>::new(query)
+        .load(&mut connection.pg)
+        .await?;
+    connection.end_use();
+    let head = rows.into_iter().next();
+    Ok(head.map(|(partition, seq)| Position { partition, seq }))
 }
 
 /// The next events of a tenant behind a position of each partition. Moves every position on, past

@@ -439,7 +439,7 @@ const RANKED: &[&str] = &[
 ];
 
 async fn check(connection: &mut Connection, moment: &str) {
-    let [sums, rows] = [Operator::Sum, Operator::Latest].map(|o| ranked::statement(o, false));
+    let [sums, rows] = [Operator::Sum, Operator::Latest].map(|o| ranked::statement(o, None));
     let ranked = [("ranked sums", &sums), ("ranked rows", &rows)].map(|(name, sql)| Golden {
         name,
         sql,

@@ -42,8 +42,16 @@ impl Parameters {
     /// # Errors
     /// 400.
     pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        Self::parse(request.query_string())
+    }
+
+    /// Reads a query, which is what stands behind the `?`.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn parse(query: &str) -> Result<Self, Problem> {
         let mut found = Vec::new();
-        for pair in request.query_string().split('&').filter(|p| !p.is_empty()) {
+        for pair in query.split('&').filter(|p| !p.is_empty()) {
             if found.len() == MAX_PARAMETERS {
                 let detail = format!("a request may have {MAX_PARAMETERS} parameters");
                 return Err(Problem::new(Code::InvalidParameter, detail));

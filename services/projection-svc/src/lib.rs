@@ -4,6 +4,7 @@
 //! Invariant: an answer may be refused (a budget, a bound); it is never another one.
 
 use actix_web::web;
+use aevon_core::state::Question;
 use aevon_core::time::Timestamp;
 use aevon_schema::access::Unfit;
 use aevon_schema::state::{State, StateQuery};
@@ -16,6 +17,7 @@ use aevon_service::http::{self as shell, HttpOptions, Routes};
 use aevon_service::metrics::Metrics;
 use aevon_service::openapi::Document;
 use aevon_service::problem::{Code, Problem};
+use aevon_service::request::Parameters;
 use aevon_service::settings::Settings;
 use aevon_service::shutdown::Shutdown;
 use serde::Serialize;
@@ -34,6 +36,14 @@ use metrics::ProjectionMetrics;
 /// What `GET /v1/state` sends as the answer to a query, for whoever has read one.
 pub fn answer_body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serialize + use<'a> {
     http::state::body(query, state)
+}
+
+/// What a query asks of a state, as `GET /v1/state` reads it, for whoever tries what it makes of queries.
+///
+/// # Errors
+/// 400.
+pub fn read_question(query: &str) -> Result<Question, Problem> {
+    http::state::question(&mut Parameters::parse(query)?)
 }
 
 /// The condition of readiness that the database is.

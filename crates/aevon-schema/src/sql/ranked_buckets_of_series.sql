@@ -16,11 +16,8 @@ CROSS JOIN unnest(
     ARRAY[false, false, false, false, false, true, true, true]
 ) AS u (grain, window_from, window_to, before)
 CROSS JOIN LATERAL (
-    SELECT n.event_count, n.skipped_count,
-           CASE WHEN NOT u.before THEN n.value END AS value,
-           CASE WHEN NOT u.before THEN n.moment END AS moment,
-           CASE WHEN u.before THEN n.value END AS value_before,
-           n.latest_at, n.latest_seq, n.sketch, n.last_seq, n.last_void_seq
+    SELECT n.partition, n.event_count, n.skipped_count, n.value, n.moment, n.latest_at, n.latest_seq,
+           n.sketch, n.last_seq, n.last_void_seq, u.before
     FROM pre_aggregates n
     WHERE n.series_no = s.series_no
       AND n.grain = u.grain

@@ -1,21 +1,10 @@
-SELECT n.series_no, n.event_count, n.skipped_count,
-       CASE WHEN NOT {before} THEN n.value END AS value,
-       CASE WHEN NOT {before} THEN n.moment END AS moment,
-       CASE WHEN {before} THEN n.value END AS value_before,
-       n.latest_at, n.latest_seq, n.sketch, n.last_seq, n.last_void_seq
+SELECT n.series_no, n.partition, n.event_count, n.skipped_count, n.value, n.moment, n.latest_at,
+       n.latest_seq, n.sketch, n.last_seq, n.last_void_seq, {before} AS before
 FROM pre_aggregates n
-WHERE n.total_series_no = ANY (ARRAY(
-    SELECT s.series_no
-    FROM tenants t
-    JOIN series s ON s.principal_no = t.tenant_no AND s.partition = t.partition
-    WHERE t.tenant_id = $1
-      AND s.rule_no = $2
-      AND s.generation = (SELECT r.generation FROM rules r WHERE r.rule_no = $2)
-      AND s.labels_hash >= $8
-      AND s.labels_hash <= $9
-  ))
+WHERE n.total_series_no = ANY ($14)
   AND n.grain = {grain}
   AND n.window_start >= ($6)[{place}]
   AND n.window_start < ($7)[{place}]
+  AND ($4)[n.partition + 1] IS NOT NULL
   AND ($13 OR n.first_seq <= ($5)[n.partition + 1])
   AND (NOT $13 OR n.event_count + n.skipped_count > 0)

@@ -14,7 +14,7 @@ WITH voided AS MATERIALIZED (
         OFFSET 0
     ) v
 )
-SELECT p.principal_id, b.event_count, coalesce(b.value, b.value_before), NULL::numeric, b.latest_at, b.latest_seq, b.sketch,
+SELECT p.principal_id, b.event_count, b.value, NULL::numeric, b.latest_at, b.latest_seq, b.sketch,
        NULL::numeric, b.event_count + b.skipped_count > 0,
        b.last_seq > ($5)[p.partition + 1]
        OR coalesce(b.last_void_seq, 0) > ($5)[p.partition + 1]

@@ -1,5 +1,7 @@
 -- ranked_sums: what principals of a tenant add up to by a rule whose buckets Postgres can add up, as of
--- positions ($5) of the partitions, which may be the newest ($13): what their order takes.
+-- positions ($5) of the partitions, which may be the newest ($13): what their order takes. Whoever is
+-- added up is a number `no`: of a principal, or, where nothing is grouped and there are many, of the
+-- one series of each, so that most need not be looked up.
 -- The parts of a plan have places: its day, its two hours and minutes, then the day, the hour and the
 -- minute before it; a place without a part is null. Where their buckets come from is put in.
 -- A row that does not stand at the version, or a void that the buckets do not hold yet, makes its
@@ -7,7 +9,7 @@
 -- Unsettled principals come, and those of whom more is known ($11), and of the others the first so many
 -- ($12) by value, and whoever has the value of the last. Aggregates that nobody needs are planned away
 WITH voided AS MATERIALIZED (
-    SELECT DISTINCT v.principal_no
+    SELECT DISTINCT {unit} AS no
     FROM unnest($4, $5) WITH ORDINALITY AS u (checkpoint, seq, place)
     CROSS JOIN LATERAL (
         SELECT n.principal_no
@@ -17,42 +19,19 @@ WITH voided AS MATERIALIZED (
           AND n.void_seq <= u.seq
         -- Keeps the planner from reading every void there is.
         OFFSET 0
-    ) v
+    ) p
+    {series}
 ), known AS MATERIALIZED (
-    SELECT p.principal_no
+    SELECT {unit} AS no
     FROM unnest($11) AS u (principal_id)
     JOIN principals p ON p.tenant_id = $1 AND p.principal_id = u.principal_id
+    {series}
 ), added AS MATERIALIZED (
-    SELECT p.principal_no,
-           CASE WHEN NOT $13 THEN bool_or(b.last_seq > ($5)[p.partition + 1]) END AS has_more,
-           CASE WHEN NOT $13 THEN bool_or(b.last_void_seq > ($5)[p.partition + 1]) END AS is_voided,
-           -- Where all events of a row were voided nothing happened: such rows don't come, or are the
-           -- past's.
-           CASE WHEN NOT $13 THEN bool_or(b.event_count + b.skipped_count > 0) ELSE true END AS has_any,
-           CASE WHEN $3 IN (1, 5) THEN sum(b.event_count) END AS event_count,
-           CASE $3
-               WHEN 1 THEN NULL
-               WHEN 3 THEN min(b.value)
-               WHEN 4 THEN max(b.value)
-               ELSE sum(b.value)
-           END AS value,
-           CASE $3 WHEN 8 THEN sum(b.moment) END AS moment,
-           CASE $3 WHEN 8 THEN sum(b.value_before) END AS value_before
-    FROM principals p
-    {buckets}
-    WHERE p.tenant_id = $1
-      -- Each dimension that is asked for has one of the labels that are kept.
-      AND ($10 = '{}'::jsonb OR NOT EXISTS (
-        SELECT FROM jsonb_each($10) k (dimension, labels)
-        WHERE NOT k.labels @> coalesce(s.labels -> k.dimension, 'null'::jsonb)
-      ))
-      -- The licence, by partition.
-      AND ($4)[p.partition + 1] IS NOT NULL
-    GROUP BY p.principal_no
+{added}
 ), judged AS (
     SELECT a.*,
            coalesce(a.has_more, false) OR coalesce(a.is_voided, false)
-           OR a.principal_no IN (SELECT v.principal_no FROM voided v) AS is_unsettled,
+           OR a.no IN (SELECT v.no FROM voided v) AS is_unsettled,
            CASE $3
                WHEN 1 THEN a.event_count
                WHEN 2 THEN coalesce(a.value, 0)
@@ -65,13 +44,13 @@ WITH voided AS MATERIALIZED (
     FROM judged j
     WHERE NOT j.is_unsettled
       AND j.has_any
-      AND j.principal_no NOT IN (SELECT k.principal_no FROM known k)
+      AND j.no NOT IN (SELECT k.no FROM known k)
 ), last AS MATERIALIZED (
     SELECT s.rank FROM settled s ORDER BY s.rank DESC NULLS LAST OFFSET $12 - 1 LIMIT 1
 ), chosen AS (
     SELECT j.*
     FROM judged j
-    WHERE j.is_unsettled OR j.principal_no IN (SELECT k.principal_no FROM known k)
+    WHERE j.is_unsettled OR j.no IN (SELECT k.no FROM known k)
     UNION ALL
     SELECT s.*
     FROM settled s
@@ -81,5 +60,6 @@ SELECT p.principal_id, coalesce(c.event_count, 0)::bigint, c.value, c.moment, NU
        NULL::bigint, NULL::bytea, c.value_before, c.has_any, c.is_unsettled
 FROM chosen c
 CROSS JOIN LATERAL (
-    SELECT q.principal_id FROM principals q WHERE q.principal_no = c.principal_no OFFSET 0
+    {named}
+    OFFSET 0
 ) p

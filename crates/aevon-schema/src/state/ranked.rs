@@ -37,6 +37,10 @@ const MAX_BESIDE: usize = 100_000;
 /// Most principals of a tenant whose buckets are looked up one by one; those of more are read by time,
 /// with whatever others have there.
 const FEW: i64 = 10_000;
+const OF_SERIES: &str = include_str!("../sql/ranked_buckets_of_series.sql");
+/// What buckets add up to, and what such sums add up to.
+const ADDS: &str = include_str!("../sql/ranked_adds.sql");
+const MERGES: &str = include_str!("../sql/ranked_merges.sql");
 /// Where buckets are before what is asked for, and what grain they are of, in their places.
 const PARTS: [(bool, Grain); 8] = [
     (false, Grain::Day),
@@ -67,37 +71,64 @@ struct Asked<'a> {
 }
 
 /// What Postgres is to give.
-#[derive(Clone, Copy)]
 struct Wanted {
     /// The first so many of whom no more is known.
     enough: i64,
-    /// Whether the tenant has many principals.
-    many: bool,
+    /// Where buckets lie, of a tenant that has many principals.
+    many: Option<Many>,
 }
 
 impl Wanted {
     /// What has to be complete for that.
-    fn complete(self) -> Complete {
+    fn complete(&self) -> Complete {
         match self.many {
-            true => Complete::Links,
-            false => Complete::Totals,
+            Some(_) => Complete::Links,
+            None => Complete::Totals,
         }
     }
+}
+
+/// Where the buckets of many principals lie.
+pub(crate) struct Many {
+    /// The series of the totals that they are parts of.
+    totals: Vec<i64>,
+    /// The places of the parts of the plan that there are, from 0.
+    places: Vec<usize>,
+    /// Whether a principal may have several series.
+    is_grouped: bool,
 }
 
 /// Those who have events that no bucket holds.
 type Beside<'a> = FxHashMap<String, Answer<'a>>;
 
 impl Several<'_> {
-    /// Whether the tenant has more principals than are looked up one by one.
-    async fn has_many(&self) -> QueryResult<bool> {
+    /// Where the buckets of a tenant lie that has more principals than are looked up one by one.
+    async fn many(&self, over: &OverAll, asked: &Asked<'_>) -> QueryResult<Option<Many>> {
         let query = diesel::sql_query(include_str!("../sql/ranked_principals.sql"))
             .bind::<Text, _>(&self.query.tenant_id)
             .bind::<BigInt, _>(FEW);
-        let (has_many,) = Statement::<_, (Bool,)>::new(query)
+        let (has_many,): (bool,) = Statement::<_, (Bool,)>::new(query)
             .get_result(&mut &*self.pg)
             .await?;
-        Ok(has_many)
+        if !has_many {
+            return Ok(None);
+        }
+        let (first_hash, last_hash) = asked.hashes();
+        let query = diesel::sql_query(include_str!("../sql/ranked_totals.sql"))
+            .bind::<Text, _>(&self.query.tenant_id)
+            .bind::<Integer, _>(over.rule.rule_no)
+            .bind::<Binary, _>(first_hash)
+            .bind::<Binary, _>(last_hash);
+        let totals: Vec<(i64,)> = Statement::<_, (BigInt,)>::new(query)
+            .load(&mut &*self.pg)
+            .await?;
+        let places = asked.places().into_iter().enumerate();
+        let places = places.filter_map(|(at, range)| range.map(|_| at));
+        Ok(Some(Many {
+            totals: totals.into_iter().map(|(series_no,)| series_no).collect(),
+            places: places.collect(),
+            is_grouped: !asked.question.grouping.is_none(),
+        }))
     }
 
     /// A page behind a place.
@@ -120,10 +151,9 @@ impl Several<'_> {
         // One more than is asked for shows whether there is another page.
         let is_first = after.is_none();
         let mut ranking = Ranking::new(limit + 1, after);
-        let many = self.has_many().await?;
         let wanted = Wanted {
             enough: enough_of(asked.rule.operator, is_first, limit),
-            many,
+            many: self.many(over, &asked).await?,
         };
         let beside = self.beside(found, &asked, wanted.complete()).await?;
         let (mut beside, mut cost) = match beside {
@@ -131,12 +161,13 @@ impl Several<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let mut settings = self.pg;
-        if many {
+        let plans_freely = wanted.many.is_some();
+        if plans_freely {
             settings.batch_execute(PLAN_FREELY).await?;
         }
-        let added = self.add_sums(found, over, &asked, wanted, &mut beside, &mut ranking);
+        let added = self.add_sums(found, over, &asked, &wanted, &mut beside, &mut ranking);
         let added = added.await?;
-        if many {
+        if plans_freely {
             settings.batch_execute(PLAN_AS_EVER).await?;
         }
         let unsettled = match added {
@@ -259,10 +290,13 @@ impl Several<'_> {
         found: &Found,
         over: &OverAll,
         asked: &Asked<'_>,
-        wanted: Wanted,
+        wanted: &Wanted,
         beside: &mut Beside<'_>,
         ranking: &mut Ranking<()>,
     ) -> Answered<(Vec<String>, u64)> {
+        if wanted.many.as_ref().is_some_and(|m| m.places.is_empty()) {
+            return Ok(Ok((Vec::new(), 0)));
+        }
         let known: Vec<&str> = beside.keys().map(String::as_str).collect();
         let mut rows = self.sums(found, over, asked, (&known, wanted)).await?;
         let (mut unsettled, mut count, mut turn) = (Vec::new(), 0, Turn::default());
@@ -308,23 +342,20 @@ impl Several<'_> {
         found: &Found,
         over: &OverAll,
         asked: &Asked<'_>,
-        (known, wanted): (&[&str], Wanted),
+        (known, wanted): (&[&str], &Wanted),
     ) -> QueryResult<impl Rows<SumRow> + use<>> {
         let operator = asked.rule.operator;
-        let sql = statement(operator, wanted.many);
-        let grouping = &asked.question.grouping;
-        let (first_hash, last_hash) = match grouping.is_none() {
-            true => (&[][..], &[][..]),
-            false => (&[0][..], &[u8::MAX; 33][..]),
-        };
-        let keep = grouping.keep_json();
-        let parts = places(asked.plan, asked.question.looks_back(operator));
+        let sql = statement(operator, wanted.many.as_ref());
+        let (first_hash, last_hash) = asked.hashes();
+        let keep = asked.question.grouping.keep_json();
+        let parts = asked.places();
         let froms: Vec<_> = parts
             .iter()
             .map(|p| p.map(|r| start_to_pg(r.start)))
             .collect();
         let tos: Vec<_> = parts.iter().map(|p| p.map(|r| end_to_pg(r.end))).collect();
-        let query = diesel::sql_query(sql)
+        let mut query = diesel::sql_query(sql)
+            .into_boxed()
             .bind::<Text, _>(&self.query.tenant_id)
             .bind::<Integer, _>(over.rule.rule_no)
             .bind::<Integer, _>(i32::from(operator.code()))
@@ -338,6 +369,9 @@ impl Several<'_> {
             .bind::<Array<Text>, _>(known)
             .bind::<BigInt, _>(wanted.enough)
             .bind::<Bool, _>(self.asked.as_of.is_none());
+        if let Some(many) = &wanted.many {
+            query = query.bind::<Array<BigInt>, _>(&many.totals);
+        }
         Statement::<_, SumColumns>::new(query)
             .load_stream::<SumRow>(&mut &*self.pg)
             .await
@@ -345,6 +379,30 @@ impl Several<'_> {
 }
 
 impl Asked<'_> {
+    /// Between which hashes of labels its series lie.
+    fn hashes(&self) -> (&'static [u8], &'static [u8]) {
+        match self.question.grouping.is_none() {
+            true => (&[], &[]),
+            false => (&[0], &[u8::MAX; 33]),
+        }
+    }
+
+    /// The parts of the plan in the places that the statements have for them.
+    fn places(&self) -> [Option<Range>; 8] {
+        let plan = self.plan;
+        let looks_back = self.question.looks_back(self.rule.operator);
+        let (mut inside, mut before) = (plan.buckets.clone(), plan.buckets_before.clone());
+        PARTS.map(|(is_before, grain)| {
+            let parts = match is_before {
+                true => &mut before,
+                false => &mut inside,
+            };
+            let at = parts.iter().position(|(of, _)| *of == grain)?;
+            let (_, range) = parts.remove(at);
+            Some(range).filter(|_| looks_back || !is_before)
+        })
+    }
+
     /// Takes an answer into the page, unless nothing is in it.
     fn offer(
         &self,
@@ -414,30 +472,75 @@ async fn add_events<'q>(
 }
 
 /// The statement for an operator, with where its buckets come from.
-pub(crate) fn statement(operator: Operator, many: bool) -> String {
+pub(crate) fn statement(operator: Operator, many: Option<&Many>) -> String {
     let adds_up = !matches!(operator, Operator::Latest | Operator::UniqueCount);
-    let sql = match adds_up {
-        true => include_str!("../sql/ranked_sums.sql"),
-        false => include_str!("../sql/ranked_rows.sql"),
-    };
-    if !many {
-        let buckets = include_str!("../sql/ranked_buckets_of_series.sql");
-        return sql.replace("{buckets}", buckets);
+    match (adds_up, many) {
+        (false, None) => include_str!("../sql/ranked_rows.sql").replace("{buckets}", OF_SERIES),
+        (false, Some(many)) => {
+            let parts = many.parts(str::to_owned);
+            let buckets = include_str!("../sql/ranked_buckets_of_time.sql");
+            include_str!("../sql/ranked_rows.sql")
+                .replace("{buckets}", &buckets.replace("{parts}", &parts))
+        }
+        (true, None) => {
+            let added = include_str!("../sql/ranked_added_few.sql")
+                .replace("{adds}", ADDS)
+                .replace("{buckets}", OF_SERIES);
+            sums(&added, true)
+        }
+        (true, Some(many)) => {
+            // Each part by itself: so two processes can share the work.
+            let parts = many.parts(|part| {
+                format!("SELECT b.series_no AS no, {ADDS}FROM (\n{part}) b\nGROUP BY b.series_no\n")
+            });
+            match (many.is_grouped, many.places.as_slice()) {
+                (true, _) => {
+                    let added = include_str!("../sql/ranked_added_groups.sql")
+                        .replace("{merges}", MERGES)
+                        .replace("{parts}", &parts);
+                    sums(&added, true)
+                }
+                (false, [_]) => sums(&parts, false),
+                (false, _) => {
+                    let added = format!("SELECT b.no, {MERGES}FROM ({parts}) b\nGROUP BY b.no\n");
+                    sums(&added, false)
+                }
+            }
+        }
     }
-    let part = |((before, grain), place): ((bool, Grain), usize)| {
-        include_str!("../sql/ranked_part.sql")
-            .replace("{before}", if before { "true" } else { "false" })
-            .replace("{grain}", &grain.minutes().to_string())
-            .replace("{place}", &place.to_string())
+}
+
+/// The statement that adds up, whether what it adds up are principals, or the one series of each.
+fn sums(added: &str, of_principals: bool) -> String {
+    let (unit, series, named) = match of_principals {
+        true => ("p.principal_no", "", include_str!("../sql/ranked_name.sql")),
+        false => (
+            "s.series_no",
+            include_str!("../sql/ranked_series_of.sql"),
+            include_str!("../sql/ranked_name_of_series.sql"),
+        ),
     };
-    let parts: Vec<String> = PARTS.into_iter().zip(1..).map(part).collect();
-    let parts = parts.join("UNION ALL\n");
-    let rows = match adds_up {
-        true => include_str!("../sql/ranked_series.sql").replace("{parts}", &parts),
-        false => parts,
-    };
-    let buckets = include_str!("../sql/ranked_buckets_of_time.sql").replace("{rows}", &rows);
-    sql.replace("{buckets}", &buckets)
+    include_str!("../sql/ranked_sums.sql")
+        .replace("{unit}", unit)
+        .replace("{series}", series)
+        .replace("{named}", named)
+        .replace("{added}", added)
+}
+
+impl Many {
+    /// The parts of the plan that there are, each made into something, under each other.
+    fn parts(&self, of_part: impl Fn(&str) -> String) -> String {
+        let part = |at: &usize| {
+            let (is_before, grain) = PARTS[*at];
+            let part = include_str!("../sql/ranked_part.sql")
+                .replace("{before}", if is_before { "true" } else { "false" })
+                .replace("{grain}", &grain.minutes().to_string())
+                .replace("{place}", &(at + 1).to_string());
+            of_part(&part)
+        };
+        let parts: Vec<String> = self.places.iter().map(part).collect();
+        parts.join("UNION ALL\n")
+    }
 }
 
 /// How many of those whom Postgres knows all about are enough for a page: where it orders them as an
@@ -451,20 +554,6 @@ fn enough_of(operator: Operator, is_first: bool, limit: usize) -> i64 {
         true => i64::try_from(limit + 1).unwrap_or(i64::MAX),
         false => i64::MAX,
     }
-}
-
-/// The parts of a plan in the places that the statements have for them.
-fn places(plan: &Plan, looks_back: bool) -> [Option<Range>; 8] {
-    let (mut inside, mut before) = (plan.buckets.clone(), plan.buckets_before.clone());
-    PARTS.map(|(is_before, grain)| {
-        let parts = match is_before {
-            true => &mut before,
-            false => &mut inside,
-        };
-        let at = parts.iter().position(|(of, _)| *of == grain)?;
-        let (_, range) = parts.remove(at);
-        Some(range).filter(|_| looks_back || !is_before)
-    })
 }
 
 /// What a principal adds up to, or a part of it: its value, and whether there is anything.

@@ -119,6 +119,9 @@ async fn a_feed_gives_every_event_once_each_principals_in_order_while_more_come_
         let refused = world.refused(&format!("/v1/events/acme?{wrong}")).await;
         assert_eq!(refused, (400, "invalid-parameter".to_owned()), "{wrong}");
     }
+    // Of a log that was longer: what came instead is not passed over in silence.
+    let refused = world.refused("/v1/events/acme?after=0:1,3:999999").await;
+    assert_eq!(refused, (404, "unknown-version".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

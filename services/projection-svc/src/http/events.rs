@@ -162,6 +162,7 @@ impl IntoResponses for Problems {
             Code::InvalidParameter,
             Code::RangeReversed,
             Code::UnknownEvent,
+            Code::UnknownVersion,
             Code::QueryBudgetExceeded,
         ])
     }

@@ -9,7 +9,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::position::{Position, Version};
 use aevon_schema::log::{self, Logged, Reach};
-use aevon_service::problem::Problem;
+use aevon_service::problem::{Code, Problem};
 use aevon_service::request::Page;
 use serde::Serialize;
 use std::time::Duration;
@@ -153,6 +153,9 @@ async fn feed(
         Some(text) => Some(token(text, count)?),
     };
     let (began, mut heads) = (Instant::now(), fresh_heads(projection).await?);
+    if let Some(version) = &after {
+        check_reached(projection, &heads, version).await?;
+    }
     let mut reaches: Vec<Reach> = heads
         .iter()
         .map(|head| Reach {
@@ -202,6 +205,26 @@ fn token(text: &str, partitions: i32) -> Result<Version, Problem> {
     let version =
         Version::parse(text).filter(|version| version.partitions().all(|p| p < partitions));
     version.ok_or_else(|| invalid("after", reason()))
+}
+
+/// That the log has come to where a token stands. A log that was put back to an earlier state is found
+/// out so, instead of being passed over.
+async fn check_reached(
+    projection: &Projection,
+    heads: &[Position],
+    after: &Version,
+) -> Result<(), Problem> {
+    let is_ahead = |head: &Position| after.of(head.partition).is_some_and(|seq| seq > head.seq);
+    if !heads.iter().any(is_ahead) {
+        return Ok(());
+    }
+    let head = projection
+        .ask(async |connection| log::ahead(connection, after).await)
+        .await?;
+    head.map_or(Ok(()), |head| {
+        let detail = format!("after: {after} is ahead of the log, which is at {head}");
+        Err(Problem::new(Code::UnknownVersion, detail))
+    })
 }
 
 async fn fresh_heads(projection: &Projection) -> Result<Vec<Position>, Problem> {

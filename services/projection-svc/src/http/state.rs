@@ -23,7 +23,9 @@ use aevon_schema::state::{self, State, StateError, StateQuery};
 use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
-pub(crate) use asked::{QuestionParameters, SelectionParameters, dimension, selected, zone};
+pub(crate) use asked::{
+    QuestionParameters, SelectionParameters, dimension, question, selected, zone,
+};
 pub(crate) use many::{MAX_NAMED, OfTenant};
 use moment::Moment;
 pub(crate) use moment::MomentParameters;
@@ -212,7 +214,7 @@ fn query(
         tenant_id,
         principal_id,
         selection: asked::selection(parameters)?,
-        question: asked::question(parameters)?,
+        question: question(parameters)?,
     };
     Ok((query, partitions))
 }

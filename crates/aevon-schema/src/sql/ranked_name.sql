@@ -1,0 +1,1 @@
+SELECT q.principal_id FROM principals q WHERE q.principal_no = c.no
