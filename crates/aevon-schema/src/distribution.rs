@@ -14,18 +14,25 @@ const DISTRIBUTED: &str = "partitions|principals|tenants|events|voids|series|pre
                            sweep_checkpoints|sweep_leases|discards";
 
 /// About many partitions, and why.
-const OF_MANY: [(&str, &str); 20] = [
+const OF_MANY: [(&str, &str); 27] = [
     ("discards_due", "what is to be deleted, wherever"),
+    ("log_ahead", "where a tenant's feed is"),
     ("log_feed", "a tenant's feed"),
     ("log_heads", "the heads of all partitions"),
     ("principals_list", "the principals of a tenant"),
     ("principals_list_at", "the principals of a tenant"),
+    ("ranked_added_few", "a list by value"),
+    ("ranked_added_groups", "a list by value"),
     ("ranked_buckets_of_series", "a list by value"),
     ("ranked_buckets_of_time", "a list by value"),
+    ("ranked_name", "a list by value"),
+    ("ranked_name_of_series", "a list by value"),
     ("ranked_part", "a list by value"),
     ("ranked_principals", "a list by value"),
     ("ranked_rows", "a list by value"),
+    ("ranked_series_of", "a list by value"),
     ("ranked_sums", "a list by value"),
+    ("ranked_totals", "a list by value"),
     ("rebuild_standing", "how far a rebuild is"),
     ("rebuild_switch", "whether a rebuild is complete"),
     ("rules_activate", "whether a version has caught up"),
