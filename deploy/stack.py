@@ -112,8 +112,12 @@ def main():
 
 
 def environment(service):
-    ours = {"PATH": os.environ["PATH"], "AEVON_DATABASE__URL": os.environ["AEVON_TEST_DATABASE_URL"]}
-    return service["environment"] | ours
+    """The user is compose's: with-postgres made the same ones."""
+    user = re.match(r"postgres://(\w+):", service["environment"]["AEVON_DATABASE__URL"])[1]
+    if user != "aevon" and user not in (HERE / "users.sh").read_text():
+        sys.exit(f"stack: users.sh makes no user {user}")
+    url = re.sub(r"//\w+@", f"//{user}@", os.environ["AEVON_TEST_DATABASE_URL"])
+    return service["environment"] | {"PATH": os.environ["PATH"], "AEVON_DATABASE__URL": url}
 
 
 def try_out(urls, key):

@@ -26,7 +26,7 @@ VERSIONS = ["1.29", kubernetes_validate.latest_version()]
 # Of operators and of the Gateway API: Kubernetes has no schemas for them.
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 # What the chart decides, so that values don't.
-OWNED = {"server.host", "server.port", "database.url", "aggregation.config_dir",
+OWNED = {"server.host", "server.port", "database.url", "database.replicas", "aggregation.config_dir",
          "aggregation.apply_on_start", "schema.path", "shutdown.grace"}
 # A process ends at the latest so long after its grace (crates/aevon-service/src/cli.rs).
 AFTER_GRACE = 6

@@ -61,13 +61,47 @@ pub(crate) fn download(cache: &Path) -> Result<()> {
     fs::rename(&tree, cache).with_context(|| format!("cannot make {}", cache.display()))
 }
 
-/// As root on Debian: installs the server's package without letting it make a cluster or start it.
-pub(crate) fn from_debian() -> Result<()> {
+/// A program of a Debian package: where the machine has it, else, as root on Debian, once the package is
+/// installed. For what tests need and users don't.
+///
+/// # Errors
+/// It is not there and can't be installed.
+pub fn debian_program(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(found) = in_path(program) {
+        return Ok(found);
+    }
+    let installed = check_debian().and_then(|()| {
+        eprintln!("aevon: no {program} here; installing Debian's package {package}");
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        install(package)
+    });
+    installed.with_context(|| {
+        format!("{program} is missing and Debian's package {package} cannot be installed")
+    })?;
+    in_path(program).with_context(|| format!("Debian's package {package} has no {program}"))
+}
+
+/// Where a program is; servers are where users don't look.
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+fn check_debian() -> Result<()> {
     ensure!(
         Path::new("/etc/debian_version").exists(),
         "this is not a Debian"
     );
     ensure!(rustix::process::geteuid().is_root(), "not root");
+    Ok(())
+}
+
+/// As root on Debian: installs the server's package without letting it make a cluster or start it.
+pub(crate) fn from_debian() -> Result<()> {
+    check_debian()?;
     eprintln!("aevon: no PostgreSQL here; installing Debian's package postgresql");
     run(Command::new("apt-get").args(["update", "-qq"]))?;
     install("postgresql-common")?;

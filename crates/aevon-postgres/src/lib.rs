@@ -13,6 +13,7 @@ mod programs;
 mod server;
 
 pub use account::Account;
+pub use install::debian_program;
 pub use place::{ELSEWHERE, reachable};
 pub use programs::{MIN_MAJOR, Programs};
 pub use server::{Server, ServerOptions, USER};

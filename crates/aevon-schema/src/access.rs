@@ -12,9 +12,13 @@ use diesel_async::RunQueryDsl;
 pub struct Access {
     /// Whether it writes.
     pub(crate) is_writing: bool,
-    /// Relations, and what it does with each.
+    /// Relations, and what it does with each: a privilege of Postgres's, or [`LOCK`].
     pub(crate) privileges: &'static [(&'static str, &'static str)],
 }
+
+/// Locks rows and changes none. Postgres asks for `UPDATE` on some column then; [`crate::roles`]
+/// grants it on one that can't be changed.
+pub(crate) const LOCK: &str = "LOCK";
 
 /// Why a service can't work with its database.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the secret of a key never comes here, only its SHA-256.
 
+use crate::access::Access;
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use crate::statement::Statement;
@@ -11,6 +12,16 @@ use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, Binary, Bool, Integer, Nullable, Text, Timestamptz};
 use diesel_async::RunQueryDsl;
 use std::time::Duration;
+
+/// What making, listing and revoking keys needs of the database.
+pub(crate) const ACCESS: Access = Access {
+    is_writing: true,
+    privileges: &[
+        ("api_keys", "SELECT"),
+        ("api_keys", "INSERT"),
+        ("api_keys", "UPDATE"),
+    ],
+};
 
 /// How long a look-up may take.
 const FIND_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@
 //! cache with the connection: whoever answers next may be a server that never gave it.
 //! Retry safety: everything may be sent again; what was stored is then a duplicate.
 
-use crate::access::Access;
+use crate::access::{Access, LOCK};
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use aevon_core::append::Verdict;
@@ -32,8 +32,7 @@ pub const ACCESS: Access = Access {
     is_writing: true,
     privileges: &[
         ("partitions", "SELECT"),
-        // For the lock of a row.
-        ("partitions", "UPDATE"),
+        ("partitions", LOCK),
         ("principals", "SELECT"),
         ("principals", "INSERT"),
         ("principal_numbers", "USAGE"),

@@ -4,7 +4,7 @@
 //! Invariant: a connection on which something was begun and not ended is never used again.
 
 use crate::access::{self, Access, Unfit};
-use crate::error::{StoreError, with_causes};
+use crate::error::StoreError;
 use deadpool::managed::{self, Metrics, Object, Pool, RecycleError, RecycleResult};
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -14,14 +14,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
+mod address;
+mod budget;
 mod metrics;
 
+use address::Address;
+pub use budget::Budget;
 use metrics::PoolMetrics;
 
 /// How to reach Postgres, and how long anything there may take.
 #[derive(Clone, Debug)]
 pub struct DatabaseOptions {
-    /// `postgres://user:password@host:port/database`.
+    /// `postgres://user:password@host:port/database`, with `sslmode` and `sslrootcert` behind a `?`.
     pub url: String,
     /// Most connections of the pool.
     pub max_connections: usize,
@@ -65,15 +69,13 @@ impl Database {
     /// # Errors
     /// Where the url is none.
     pub fn new(options: DatabaseOptions) -> Result<Self, StoreError> {
-        options
-            .url
-            .parse::<tokio_postgres::Config>()
-            .map_err(|error| StoreError::InvalidUrl(with_causes(&error)))?;
+        let address = Address::parse(&options.url)?;
         let max = options.max_connections;
         let metrics = PoolMetrics::new(options.application_name)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let connector = Arc::new(Connector {
             options,
+            address,
             runtime: Handle::current(),
         });
         let pool = Pool::builder(Manager(Arc::clone(&connector)))
@@ -122,7 +124,7 @@ impl Database {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn connect(&self) -> Result<Connection, StoreError> {
-        open(&self.connector.options).await
+        open(&self.connector.options, &self.connector.address).await
     }
 
     /// Whether Postgres answers, and lets this service do its work.
@@ -154,34 +156,40 @@ impl Database {
 #[derive(Debug)]
 struct Connector {
     options: DatabaseOptions,
+    address: Address,
     runtime: Handle,
 }
 
 impl Connector {
     /// A connection that is driven by the pool's runtime, whoever asks for it.
     async fn connect(&self) -> Result<Connection, StoreError> {
-        let options = self.options.clone();
-        let opened = self.runtime.spawn(async move { open(&options).await });
+        let (options, address) = (self.options.clone(), self.address.clone());
+        let opened = self
+            .runtime
+            .spawn(async move { open(&options, &address).await });
         opened
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))?
     }
 }
 
-async fn open(options: &DatabaseOptions) -> Result<Connection, StoreError> {
-    let opened = tokio::time::timeout(CONNECT_TIMEOUT, open_unbounded(options)).await;
+async fn open(options: &DatabaseOptions, address: &Address) -> Result<Connection, StoreError> {
+    let opened = tokio::time::timeout(CONNECT_TIMEOUT, open_unbounded(options, address)).await;
     opened.unwrap_or(Err(StoreError::DeadlineExceeded("connecting to Postgres")))
 }
 
-async fn open_unbounded(options: &DatabaseOptions) -> Result<Connection, StoreError> {
-    let away = |error: tokio_postgres::Error| StoreError::Unavailable(with_causes(&error));
-    let mut config: tokio_postgres::Config = options.url.parse().map_err(away)?;
+async fn open_unbounded(
+    options: &DatabaseOptions,
+    address: &Address,
+) -> Result<Connection, StoreError> {
+    let away = |error: tokio_postgres::Error| StoreError::Unavailable(address::reason(&error));
+    let mut config = address.config.clone();
     config
         .tcp_user_timeout(DEAD_PEER_TIMEOUT)
         .keepalives_idle(DEAD_PEER_TIMEOUT)
         .keepalives_interval(KEEPALIVE_INTERVAL)
         .keepalives_retries(KEEPALIVE_RETRIES);
-    let (client, driver) = config.connect(tokio_postgres::NoTls).await.map_err(away)?;
+    let (client, driver) = config.connect(address.tls.clone()).await.map_err(away)?;
     let mut pg = AsyncPgConnection::try_from_client_and_connection(client, driver).await?;
     // Every hot statement is served by an index, order included. While a table is too small for
     // the planner to see why, a plan made then could be kept and meet a table that has grown.

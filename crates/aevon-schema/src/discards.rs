@@ -88,11 +88,17 @@ pub async fn delete_some(
 
 impl Discard {
     async fn begin(&self, pg: &mut AsyncPgConnection) -> QueryResult<()> {
-        let query = diesel::sql_query(include_str!("sql/discards_begin.sql"))
-            .bind::<Integer, _>(self.rule_no)
-            .bind::<Integer, _>(self.generation)
-            .bind::<Integer, _>(self.partition);
-        Statement::<_, ()>::new(query).execute(pg).await.map(|_| ())
+        for sql in [
+            include_str!("sql/discards_licence.sql"),
+            include_str!("sql/discards_begin.sql"),
+        ] {
+            let query = diesel::sql_query(sql)
+                .bind::<Integer, _>(self.rule_no)
+                .bind::<Integer, _>(self.generation)
+                .bind::<Integer, _>(self.partition);
+            Statement::<_, ()>::new(query).execute(pg).await?;
+        }
+        Ok(())
     }
 
     async fn next_series(&self, pg: &mut AsyncPgConnection) -> QueryResult<Vec<(i64, i64)>> {

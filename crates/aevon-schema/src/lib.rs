@@ -10,6 +10,8 @@ pub mod api_keys;
 pub mod append;
 pub mod database;
 pub mod discards;
+#[cfg(test)]
+mod distribution;
 mod error;
 mod events;
 pub mod log;
@@ -23,6 +25,7 @@ pub mod preview;
 pub mod principals;
 pub mod rebuild;
 pub mod rejected_events;
+pub mod roles;
 pub mod rules;
 mod series;
 pub mod state;
@@ -35,7 +38,7 @@ mod values;
 pub mod verify;
 mod voids;
 
-pub use database::{Connection, Database, DatabaseOptions};
+pub use database::{Budget, Connection, Database, DatabaseOptions};
 pub use error::{StoreError, with_causes};
 
 /// The shapes of the tables that diesel's query builder is used on.
@@ -44,11 +47,13 @@ mod schema {
         partitions (partition) {
             partition -> Integer,
             erasures -> BigInt,
+            row_lock -> Nullable<Bool>,
         }
     }
     diesel::table! {
         sweep_leases (partition) {
             partition -> Integer,
+            row_lock -> Nullable<Bool>,
         }
     }
     diesel::table! {

@@ -3,6 +3,7 @@
 //!
 //! Ordering: writers take the table's lock first, so that two sets never mix; readers don't wait.
 
+use crate::access::Access;
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::schema::rules;
@@ -15,6 +16,16 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use std::collections::BTreeMap;
+
+/// What applying a set of rules needs of the database.
+pub(crate) const ACCESS: Access = Access {
+    is_writing: true,
+    privileges: &[
+        ("rules", "SELECT"),
+        ("rules", "INSERT"),
+        ("rules", "UPDATE"),
+    ],
+};
 
 /// Where a version is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

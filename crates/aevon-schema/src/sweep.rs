@@ -5,7 +5,7 @@
 //! committed head: what lies below is final.
 //! Retry safety: a sweep that fails anywhere leaves nothing behind.
 
-use crate::access::Access;
+use crate::access::{Access, LOCK};
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::pre_aggregates::{self, BucketDelta};
@@ -62,8 +62,7 @@ pub const ACCESS: Access = Access {
         ("discards", "UPDATE"),
         ("discards", "DELETE"),
         ("sweep_leases", "SELECT"),
-        // For the lock of a row.
-        ("sweep_leases", "UPDATE"),
+        ("sweep_leases", LOCK),
     ],
 };
 

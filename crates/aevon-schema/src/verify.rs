@@ -9,6 +9,7 @@
 
 mod batch;
 
+use crate::access::Access;
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::principals::{self, Unknown};
@@ -19,6 +20,21 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_async::RunQueryDsl;
 
 pub use batch::{check, check_totals};
+
+/// What this, previews and the status of rules need of the database.
+pub(crate) const ACCESS: Access = Access {
+    is_writing: false,
+    privileges: &[
+        ("principals", "SELECT"),
+        ("tenants", "SELECT"),
+        ("events", "SELECT"),
+        ("voids", "SELECT"),
+        ("rules", "SELECT"),
+        ("series", "SELECT"),
+        ("pre_aggregates", "SELECT"),
+        ("sweep_checkpoints", "SELECT"),
+    ],
+};
 
 /// A principal to be verified.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -89,6 +89,9 @@ pub struct DatabaseSettings {
     pub url: Option<Secret>,
     /// Most connections that one process opens.
     pub max_connections: usize,
+    /// How many processes of this service there are, as far as the budget of connections goes that is
+    /// said at the start.
+    pub replicas: usize,
 }
 
 impl Default for DatabaseSettings {
@@ -96,6 +99,7 @@ impl Default for DatabaseSettings {
         Self {
             url: None,
             max_connections: 16,
+            replicas: 1,
         }
     }
 }

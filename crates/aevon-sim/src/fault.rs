@@ -116,7 +116,7 @@ impl Fault {
                  ELSE least(b.last_seq, excluded.last_seq) END",
             )],
             (Self::CheckpointKept, Program::Sweeper) => vec![rewrite(
-                "discards_begin",
+                "discards_licence",
                 "DELETE FROM sweep_checkpoints c",
                 "SELECT FROM sweep_checkpoints c",
             )],

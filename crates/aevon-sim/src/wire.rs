@@ -97,9 +97,9 @@ impl Wire {
         })
     }
 
-    /// The address of a database, by way of this line.
+    /// The address of a database, by way of this line, which reads what is said: so in plain text.
     pub fn url_for(&self, url: &str) -> String {
-        with_address(url, self.address)
+        format!("{}?sslmode=disable", with_address(url, self.address))
     }
 
     pub(crate) fn set(&self, point: Point, action: Action) {

@@ -8,14 +8,16 @@ mod database;
 mod eventually;
 pub mod oracle;
 pub mod places;
+mod pooler;
 mod proxy;
 pub mod template;
 mod url;
 
 pub use database::TestDatabase;
 pub use eventually::eventually;
+pub use pooler::Pooler;
 pub use proxy::Proxy;
-pub use url::{with_address, with_database};
+pub use url::{user_of, with_address, with_database, with_user};
 
 /// The environment variable with the address of the server's database `postgres`.
 pub const DATABASE_URL: &str = "AEVON_TEST_DATABASE_URL";

@@ -1,5 +1,7 @@
 //! The migrated database that every test's database is a copy of.
 
+use aevon_schema::migrate::{self, MigrateOptions};
+use aevon_schema::roles::{self, ROLES};
 use anyhow::{Context, Result};
 use tokio_postgres::{Client, NoTls};
 
@@ -27,12 +29,12 @@ pub async fn prepare(url: &str) -> Result<()> {
     client
         .batch_execute(&format!("CREATE DATABASE {TEMPLATE} TEMPLATE template0"))
         .await?;
-    Box::pin(aevon_schema::migrate::run(
-        &with_database(url, TEMPLATE),
-        None,
-    ))
-    .await
-    .context("cannot migrate the template")?;
+    let template = with_database(url, TEMPLATE);
+    let (options, tell) = (MigrateOptions::default(), |news| eprintln!("{news}"));
+    Box::pin(migrate::run(&template, &options, tell))
+        .await
+        .context("cannot migrate the template")?;
+    Box::pin(make_users(&template)).await?;
     client
         .batch_execute(&format!("ALTER DATABASE {TEMPLATE} WITH is_template true"))
         .await?;
@@ -42,6 +44,28 @@ pub async fn prepare(url: &str) -> Result<()> {
         client
             .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
             .await?;
+    }
+    Ok(())
+}
+
+/// Makes a role for each service in a migrated database, with what it needs there, and a user as a
+/// member of each, by the name of the service: `ingest`, `aggregator` and so on.
+///
+/// # Errors
+/// The server cannot be reached, or refuses.
+pub async fn make_users(url: &str) -> Result<()> {
+    let (options, tell) = (MigrateOptions::default(), |news| eprintln!("{news}"));
+    Box::pin(roles::apply(url, roles::DEFAULT_PREFIX, &options, tell))
+        .await
+        .context("cannot make the roles")?;
+    let client = connect(url).await?;
+    for role in ROLES {
+        let (user, group) = (role.name, role.name_of(roles::DEFAULT_PREFIX));
+        let known = "SELECT FROM pg_roles WHERE rolname = $1";
+        if client.query_opt(known, &[&user]).await?.is_none() {
+            let make = format!("CREATE ROLE {user} LOGIN IN ROLE {group}");
+            client.batch_execute(&make).await?;
+        }
     }
     Ok(())
 }

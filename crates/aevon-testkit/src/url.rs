@@ -19,6 +19,30 @@ pub fn with_address(url: &str, address: SocketAddr) -> String {
     format!("{before}{user}{at}{address}{path}{after}")
 }
 
+/// `url` with another user, who has no password.
+#[must_use]
+pub fn with_user(url: &str, user: &str) -> String {
+    let (before, path, after) = parts(url);
+    let authority = authority(url);
+    let address = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
+    format!("{before}{user}@{address}{path}{after}")
+}
+
+/// The address of `url`, where it names one by numbers.
+#[must_use]
+pub(crate) fn address_of(url: &str) -> Option<SocketAddr> {
+    let authority = authority(url);
+    let address = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
+    address.parse().ok()
+}
+
+/// The user of `url`, where it names one.
+#[must_use]
+pub fn user_of(url: &str) -> Option<&str> {
+    let (user, _) = authority(url).rsplit_once('@')?;
+    Some(user.split(':').next().unwrap_or(user))
+}
+
 /// The scheme with its slashes, the path, and the parameters with their question mark.
 fn parts(url: &str) -> (&str, &str, &str) {
     let start = authority_start(url);
@@ -48,6 +72,17 @@ mod tests {
             "postgres://me:pass@db:5432/two?sslmode=disable"
         );
         assert_eq!(with_database("postgres://db", "two"), "postgres://db/two");
+    }
+
+    #[test]
+    fn the_user_is_replaced_with_its_password_and_the_rest_is_kept() {
+        let url = "postgres://me:pass@db:5432/one?sslmode=disable";
+        assert_eq!(
+            with_user(url, "you"),
+            "postgres://you@db:5432/one?sslmode=disable"
+        );
+        assert_eq!(with_user("postgres://db", "you"), "postgres://you@db");
+        assert_eq!((user_of(url), user_of("postgres://db")), (Some("me"), None));
     }
 
     #[test]

@@ -108,6 +108,23 @@ imagePullSecrets:
 - {component: projection, method: GET, type: Prefix, path: /api/v1/meters}
 {{- end }}
 
+{{/* The largest number of pods of a component. Takes "root" and "component". */}}
+{{- define "aevon.mostPods" -}}
+{{- $own := index .root.Values .component -}}
+{{- ternary $own.autoscaling.maxReplicas $own.replicas $own.autoscaling.enabled | int -}}
+{{- end }}
+
+{{/* How many connections to Postgres the pods of a component open at most. */}}
+{{- define "aevon.connections" -}}
+{{- $own := index .root.Values .component -}}
+{{- $settings := mergeOverwrite (deepCopy .root.Values.settings) (deepCopy (default dict $own.settings)) -}}
+{{- $ofPod := get (dict
+  "ingest" (add 4 (dig "ingest" "writers" 2 $settings))
+  "projection" (dig "database" "max_connections" 16 $settings)
+  "aggregator" 2) .component -}}
+{{- mul $ofPod (include "aevon.mostPods" .) -}}
+{{- end }}
+
 {{/* Whether there are rules to apply. */}}
 {{- define "aevon.hasRules" -}}
 {{- if or .Values.rules.files .Values.rules.existingConfigMap }}yes{{ end -}}

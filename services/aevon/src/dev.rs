@@ -2,7 +2,7 @@
 
 use crate::openapi;
 use aevon_postgres::{Server, ServerOptions};
-use aevon_schema::migrate;
+use aevon_schema::migrate::{self, MigrateOptions};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions, Routes};
 use aevon_service::metrics::Metrics;
@@ -87,7 +87,8 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
             Some(server)
         }
     };
-    let report = migrate::run(settings.database_url()?, None).await?;
+    let (url, tell) = (settings.database_url()?, |news| eprintln!("{news}"));
+    let report = migrate::run(url, &MigrateOptions::default(), tell).await?;
     println!(
         "the schema is current; the log has {} partitions",
         report.partitions

@@ -12,7 +12,8 @@
 
 use aevon_core::identity;
 use aevon_core::time::Timestamp;
-use aevon_schema::{Database, DatabaseOptions, migrate};
+use aevon_schema::migrate::check;
+use aevon_schema::{Database, DatabaseOptions};
 use aevon_service::settings::{Settings, markdown_reference};
 use aevon_service::{cli, telemetry};
 use anyhow::Context;
@@ -23,6 +24,7 @@ use std::time::Duration;
 mod dev;
 mod key;
 mod metrics;
+mod migrate;
 mod openapi;
 mod ready;
 mod rebuild;
@@ -44,11 +46,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Brings the database of AEVON_DATABASE__URL to the current schema
-    Migrate {
-        /// Partitions of a new log; chosen once, never changed
-        #[arg(long, value_name = "N")]
-        partitions: Option<i32>,
-    },
+    #[command(after_help = migrate::EXAMPLES)]
+    Migrate(migrate::MigrateArgs),
     /// Makes, lists, revokes and rotates keys
     Key {
         #[command(subcommand)]
@@ -108,7 +107,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Migrate { partitions } => run_migrate(&settings, partitions).await,
+            Command::Migrate(args) => migrate::run(&settings, args).await,
             Command::Rules { command } => rules::run(&settings, command).await,
             Command::Verify(args) => verify::run(&settings, args).await,
             Command::Key { command } => key::run(&settings, command).await,
@@ -135,18 +134,6 @@ fn run(command: Command) -> anyhow::Result<()> {
     })
 }
 
-async fn run_migrate(settings: &Settings, partitions: Option<i32>) -> anyhow::Result<()> {
-    let report = migrate::run(settings.database_url()?, partitions).await?;
-    for migration in &report.applied {
-        println!("applied {migration}");
-    }
-    println!(
-        "the schema is current; the log has {} partitions",
-        report.partitions
-    );
-    Ok(())
-}
-
 /// A way into the database of the settings, whose schema is the one that this program knows; with
 /// the number of its partitions.
 async fn reach(
@@ -160,7 +147,7 @@ async fn reach(
         application_name,
         statement_timeout,
     })?;
-    let partitions = migrate::check(&database).await?;
+    let partitions = check(&database).await?;
     Ok((database, partitions))
 }
 

@@ -5,7 +5,9 @@
 
 use aevon_core::rule::Rule;
 use aevon_schema::access::Unfit;
-use aevon_schema::{Database, DatabaseOptions, StoreError, migrate, rules, sweep, with_causes};
+use aevon_schema::{
+    Budget, Database, DatabaseOptions, StoreError, migrate, rules, sweep, with_causes,
+};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::metrics::Metrics;
@@ -27,6 +29,8 @@ use schedule::Schedule;
 pub const READY_DATABASE: &str = "database";
 /// The condition of readiness that the set of rules is.
 pub const READY_RULES: &str = "rules";
+/// Connections of the pool.
+const POOL_CONNECTIONS: usize = 2;
 /// How long one statement of a sweep may take: a slice's upserts, on a busy disk.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -34,6 +38,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Aggregator {
     database: Database,
+    budget: Budget,
     settings: AggregationSettings,
     schedule: Schedule,
     metrics: AggregatorMetrics,
@@ -70,13 +75,18 @@ impl Aggregator {
         let (schedule, set) = read(&aggregation)?;
         let database = Database::new(DatabaseOptions {
             url: settings.database_url()?.to_owned(),
-            max_connections: 2,
+            max_connections: POOL_CONNECTIONS,
             application_name: "aggregator-svc",
             statement_timeout: STATEMENT_TIMEOUT,
         })?;
         metrics.register_all(database.metrics()?)?;
+        let budget = Budget {
+            of_process: POOL_CONNECTIONS,
+            replicas: settings.database.replicas,
+        };
         Ok(Self {
             database,
+            budget,
             settings: aggregation,
             schedule,
             metrics: AggregatorMetrics::new(metrics)?,
@@ -94,6 +104,7 @@ impl Aggregator {
             readiness.set_failing(READY_DATABASE, reason);
         };
         let partitions = migrate::wait(&self.database, trouble).await?;
+        self.budget.tell(&self.database).await;
         self.metrics.set_partitions(partitions);
         readiness.set_ready(READY_DATABASE);
         while let Err(error) = self.apply().await {

@@ -10,7 +10,7 @@ use aevon_core::schema::Schemas;
 use aevon_core::time::Timestamp;
 use aevon_schema::access::Unfit;
 use aevon_schema::append::{self, Writer};
-use aevon_schema::{Database, DatabaseOptions, api_keys, migrate};
+use aevon_schema::{Budget, Database, DatabaseOptions, api_keys, migrate};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions, Routes};
@@ -55,6 +55,8 @@ pub const MAX_BODY_EVENTS: usize = 10_000;
 const MAX_ARRIVING_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of all lists of what became of events, from reading the events to the end of the answer.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// Connections of the pool.
+const POOL_CONNECTIONS: usize = 4;
 /// How long one statement of an append may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -87,6 +89,8 @@ pub struct Ingest {
     keeper: Keeper,
     /// Taken by the task that writes what was refused.
     refused: Arc<Mutex<Option<Waiting>>>,
+    /// Connections of this service.
+    budget: Budget,
     /// Empty until the database was reached: only it knows how many partitions there are.
     queue: Arc<OnceLock<Queue>>,
     metrics: IngestMetrics,
@@ -103,7 +107,7 @@ impl Ingest {
             url: settings.database_url()?.to_owned(),
             // Writers have connections of their own; the pool is for keys, for what was refused, and
             // for looking after the database.
-            max_connections: 4,
+            max_connections: POOL_CONNECTIONS,
             application_name: "ingest-svc",
             statement_timeout: STATEMENT_TIMEOUT,
         })?;
@@ -130,6 +134,10 @@ impl Ingest {
         let metrics = IngestMetrics::new(metrics)?;
         let (keeper, waiting) = Keeper::new(metrics.unkept());
         let rates = RateLimits::new(&settings.ingest);
+        let budget = Budget {
+            of_process: POOL_CONNECTIONS + settings.ingest.writers,
+            replicas: settings.database.replicas,
+        };
         let settings = IngestSettings {
             request_timeout: answered_within(settings).into(),
             ..settings.ingest.clone()
@@ -145,6 +153,7 @@ impl Ingest {
             rates: Arc::new(rates),
             keeper,
             refused: Arc::new(Mutex::new(Some(waiting))),
+            budget,
             queue,
             metrics,
             outcomes: Outcomes::default(),
@@ -162,6 +171,7 @@ impl Ingest {
             readiness.set_failing(READY_DATABASE, reason);
         };
         let partitions = migrate::wait(&self.database, trouble).await?;
+        self.budget.tell(&self.database).await;
         let writer = |number| {
             let writer = Writer::new(self.database.clone(), partitions);
             Appender::new(writer, number, self.metrics.clone(), self.outcomes.clone())

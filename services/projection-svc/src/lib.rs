@@ -8,7 +8,9 @@ use aevon_core::state::Question;
 use aevon_core::time::Timestamp;
 use aevon_schema::access::Unfit;
 use aevon_schema::state::{State, StateQuery};
-use aevon_schema::{Connection, Database, DatabaseOptions, StoreError, api_keys, migrate, state};
+use aevon_schema::{
+    Budget, Connection, Database, DatabaseOptions, StoreError, api_keys, migrate, state,
+};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions, Routes};
@@ -55,6 +57,7 @@ const AFTER_BUDGET: Duration = Duration::from_secs(1);
 pub struct Projection {
     database: Database,
     auth: Auth,
+    connections: Budget,
     /// How long one question may take.
     budget: Duration,
     /// How far an `as_of` may lie ahead of the clock, in microseconds: as far as an event.
@@ -92,6 +95,10 @@ impl Projection {
         Ok(Self {
             database,
             auth,
+            connections: Budget {
+                of_process: settings.database.max_connections,
+                replicas: settings.database.replicas,
+            },
             budget,
             max_future_skew_us: i64::try_from(skew.as_micros()).unwrap_or(i64::MAX / 4),
             partitions: Arc::default(),
@@ -110,6 +117,7 @@ impl Projection {
             readiness.set_failing(READY_DATABASE, reason);
         };
         let partitions = migrate::wait(&self.database, trouble).await?;
+        self.connections.tell(&self.database).await;
         self.partitions.get_or_init(|| partitions);
         Ok(())
     }

@@ -26,9 +26,9 @@ WITH voided AS MATERIALIZED (
     FROM unnest($11) AS u (principal_id)
     JOIN principals p ON p.tenant_id = $1 AND p.principal_id = u.principal_id
     {series}
-), added AS MATERIALIZED (
+), added AS (
 {added}
-), judged AS (
+), judged AS MATERIALIZED (
     SELECT a.*,
            coalesce(a.has_more, false) OR coalesce(a.is_voided, false)
            OR a.no IN (SELECT v.no FROM voided v) AS is_unsettled,
@@ -39,22 +39,23 @@ WITH voided AS MATERIALIZED (
                WHEN 4 THEN a.value
            END AS rank
     FROM added a
-), settled AS (
-    SELECT j.*
+), last AS MATERIALIZED (
+    SELECT j.rank
     FROM judged j
     WHERE NOT j.is_unsettled
       AND j.has_any
       AND j.no NOT IN (SELECT k.no FROM known k)
-), last AS MATERIALIZED (
-    SELECT s.rank FROM settled s ORDER BY s.rank DESC NULLS LAST OFFSET $12 - 1 LIMIT 1
+    ORDER BY j.rank DESC NULLS LAST
+    OFFSET $12 - 1
+    LIMIT 1
 ), chosen AS (
     SELECT j.*
     FROM judged j
-    WHERE j.is_unsettled OR j.no IN (SELECT k.no FROM known k)
-    UNION ALL
-    SELECT s.*
-    FROM settled s
-    WHERE (SELECT count(l.rank) FROM last l) = 0 OR s.rank >= (SELECT l.rank FROM last l)
+    WHERE j.is_unsettled
+       OR j.no IN (SELECT k.no FROM known k)
+       OR (j.has_any AND (
+            (SELECT count(l.rank) FROM last l) = 0 OR j.rank >= (SELECT l.rank FROM last l)
+       ))
 )
 SELECT p.principal_id, coalesce(c.event_count, 0)::bigint, c.value, c.moment, NULL::timestamptz,
        NULL::bigint, NULL::bytea, c.value_before, c.has_any, c.is_unsettled

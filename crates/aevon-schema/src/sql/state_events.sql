@@ -21,6 +21,7 @@ CROSS JOIN LATERAL (
         WHERE w.principal_no = n.principal_no
           AND (w.target_seq, w.partition) >= ROW (n.seq, $1)
           AND (w.target_seq, w.partition) <= ROW (n.seq, $1)
+          AND w.partition = $1
         ORDER BY w.target_seq
         LIMIT 1
       ) > $4, true)

@@ -12,6 +12,7 @@ CROSS JOIN LATERAL (
         FROM principals p
         WHERE (p.principal_no, p.partition) >= ROW (n.principal_no, $1)
           AND (p.principal_no, p.partition) <= ROW (n.principal_no, $1)
+          AND p.partition = $1
         ORDER BY p.principal_no, p.partition
         LIMIT 1
     ) q
@@ -28,6 +29,7 @@ CROSS JOIN LATERAL (
         WHERE w.principal_no = n.principal_no
           AND (w.target_seq, w.partition) >= ROW (n.seq, $1)
           AND (w.target_seq, w.partition) <= ROW (n.seq, $1)
+          AND w.partition = $1
         ORDER BY w.target_seq
         LIMIT 1
       ) > $3, true)

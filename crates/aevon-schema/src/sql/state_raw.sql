@@ -77,6 +77,7 @@ CROSS JOIN LATERAL (
         WHERE w.principal_no = t.principal_no
           AND (w.target_seq, w.partition) >= ROW (t.seq, $1)
           AND (w.target_seq, w.partition) <= ROW (t.seq, $1)
+          AND w.partition = $1
         ORDER BY w.target_seq
         LIMIT 1
       ) IS NULL)
@@ -103,6 +104,7 @@ CROSS JOIN LATERAL (
         WHERE w.principal_no = g.principal_no
           AND (w.target_seq, w.partition) >= ROW (g.seq, $1)
           AND (w.target_seq, w.partition) <= ROW (g.seq, $1)
+          AND w.partition = $1
         ORDER BY w.target_seq
         LIMIT 1
       ) IS NULL)

@@ -23,6 +23,7 @@ WITH sought AS MATERIALIZED (
             WHERE $11 IS NULL
               AND (t.tenant_id, t.partition) >= ROW ($10, $1)
               AND (t.tenant_id, t.partition) <= ROW ($10, $1)
+              AND t.partition = $1
             ORDER BY t.tenant_id, t.partition
             LIMIT 1
         ) o
@@ -92,6 +93,7 @@ WITH sought AS MATERIALIZED (
         FROM principals p
         WHERE (p.principal_no, p.partition) >= ROW (w.principal_no, $1)
           AND (p.principal_no, p.partition) <= ROW (w.principal_no, $1)
+          AND p.partition = $1
         ORDER BY p.principal_no, p.partition
         LIMIT 1
     ) q

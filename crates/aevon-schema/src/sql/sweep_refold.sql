@@ -48,6 +48,7 @@ CROSS JOIN LATERAL (
         WHERE w.principal_no = g.principal_no
           AND (w.target_seq, w.partition) >= ROW (g.seq, $1)
           AND (w.target_seq, w.partition) <= ROW (g.seq, $1)
+          AND w.partition = $1
         ORDER BY w.target_seq
         LIMIT 1
       ) > $2, true)

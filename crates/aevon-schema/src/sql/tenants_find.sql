@@ -17,6 +17,7 @@ CROSS JOIN LATERAL (
     FROM tenants n
     WHERE (n.tenant_id, n.partition) >= ROW (q.tenant_id, $1)
       AND (n.tenant_id, n.partition) <= ROW (q.tenant_id, $1)
+      AND n.partition = $1
     ORDER BY n.tenant_id, n.partition
     LIMIT 1
 ) t

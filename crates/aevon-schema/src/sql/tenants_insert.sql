@@ -18,6 +18,7 @@ LEFT JOIN LATERAL (
     FROM tenants o
     WHERE (o.tenant_id, o.partition) >= ROW (q.tenant_id, $1)
       AND (o.tenant_id, o.partition) <= ROW (q.tenant_id, $1)
+      AND o.partition = $1
     ORDER BY o.tenant_id, o.partition
     LIMIT 1
 ) l ON true

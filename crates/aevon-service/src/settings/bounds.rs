@@ -22,6 +22,7 @@ impl Settings {
             1,
             1_000,
         )?;
+        size("database.replicas", database.replicas, 1, 10_000)?;
         count(
             "aggregation.max_backlog",
             aggregation.max_backlog,

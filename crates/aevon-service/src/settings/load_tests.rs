@@ -102,7 +102,7 @@ fn other_variables_are_none_of_our_business() {
 fn an_unknown_name_is_named_with_what_there_is() {
     assert_eq!(
         line(environment(&[("AEVON_DATABASE__ULR", "x")])),
-        "AEVON_DATABASE__ULR is not a setting; database has url, max_connections"
+        "AEVON_DATABASE__ULR is not a setting; database has url, max_connections, replicas"
     );
     let error = line(environment(&[("AEVON_DATABSE__URL", "x")]));
     assert!(error.starts_with("AEVON_DATABSE__URL is not a setting; the sections are server, "));

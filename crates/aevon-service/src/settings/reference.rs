@@ -30,11 +30,16 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "database.url",
-        "PostgreSQL, as postgres://user:password@host/database; required",
+        "PostgreSQL, as postgres://user:password@host/database?sslmode=verify-full&sslrootcert=FILE; \
+         required",
     ),
     (
         "database.max_connections",
-        "most connections that one process opens",
+        "most connections that one process of projection-svc opens",
+    ),
+    (
+        "database.replicas",
+        "processes of this service side by side; for the budget of connections in the log alone",
     ),
     ("aggregation.config_dir", "folder of rules"),
     (

@@ -1,7 +1,7 @@
 //! Several processes of each service on one database, started again where they are killed, as
 //! Kubernetes would; and a durable Postgres that can be killed too.
 
-use crate::support::{DEADLINE, Service, Target, apply_folder_to, command, finish, text};
+use crate::support::{DEADLINE, Service, Target, apply_to, text};
 use aevon_postgres::{Account, Server, ServerOptions};
 use aevon_testkit::eventually;
 use aevon_testkit::template::connect;
@@ -138,10 +138,9 @@ impl Fleet {
     /// Migrates a database, applies the rules, and starts two processes of each service, of which the
     /// first reaches the database by the first address and the other by the other.
     pub(crate) async fn start(url: &str, by: [&str; 2], settings: &[(&str, &str)]) -> Self {
-        let migrated = finish(command("aevon", url).arg("migrate"));
-        assert!(migrated.status.success(), "{}", text(&migrated.stderr));
+        crate::support::migrate(url).await;
         let rules = crate::support::rules(&RULES);
-        apply_folder_to(url, rules.path());
+        apply_to(url, rules.path());
         let mut settings = settings.to_vec();
         settings.push((
             "AEVON_AGGREGATION__CONFIG_DIR",

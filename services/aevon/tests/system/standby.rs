@@ -1,6 +1,6 @@
-//! Reads from a hot standby: a real one, streaming, with a role that may only read.
+//! Reads from a hot standby: a real one, streaming, by the role of projection, which may only read.
 
-use crate::support::{DEADLINE, SUM, Service, command, event, finish, rules, text};
+use crate::support::{DEADLINE, SUM, Service, event, migrate, rules};
 use aevon_postgres::{Server, ServerOptions};
 use aevon_testkit::eventually;
 use serde_json::{Value, json};
@@ -26,17 +26,14 @@ struct World {
     _servers: [Server; 2],
 }
 
-/// A primary with a schema, rules and a reader's role, a standby of it, and services on both.
+/// A primary with a schema, rules and roles, a standby of it, and services on both.
 async fn start() -> World {
     let mut primary = Server::start(&ServerOptions::default()).unwrap();
     let standby = primary.standby().unwrap();
     let admin = connect(&primary.url("postgres")).await;
     admin.batch_execute("CREATE DATABASE aevon").await.unwrap();
     let url = primary.url("aevon");
-    let migrated = finish(command("aevon", &url).arg("migrate"));
-    assert!(migrated.status.success(), "{}", text(&migrated.stderr));
-    let role = "CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader";
-    connect(&url).await.batch_execute(role).await.unwrap();
+    migrate(&url).await;
     let folder = rules(&[SUM]);
     let settings = [
         (
@@ -46,11 +43,10 @@ async fn start() -> World {
         ("AEVON_AGGREGATION__CRON_INTERVAL", "20ms"),
     ];
     let aggregator = Service::start("aggregator-svc", &url, &settings).await;
-    let reader = |server: &Server| server.url("aevon").replace("aevon@", "reader@");
     World {
         ingest: Service::start("ingest-svc", &url, &[]).await,
-        near: Service::start("projection-svc", &reader(&primary), &[]).await,
-        far: Service::start("projection-svc", &reader(&standby), &[]).await,
+        near: Service::start("projection-svc", &url, &[]).await,
+        far: Service::start("projection-svc", &standby.url("aevon"), &[]).await,
         standby: connect(&standby.url("aevon")).await,
         _aggregator: aggregator,
         _servers: [primary, standby],

@@ -1,6 +1,7 @@
 //! Programs started as an operator would start them, and a client that reads what they say.
 
-use aevon_testkit::{TestDatabase, eventually};
+use aevon_testkit::template::make_users;
+use aevon_testkit::{TestDatabase, eventually, user_of, with_user};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::net::TcpListener;
@@ -21,6 +22,51 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The variable with the database.
+const DATABASE: &str = "AEVON_DATABASE__URL";
+
+/// The owner of every test's database.
+const OWNER: &str = aevon_postgres::USER;
+
+/// The user for a program, or for verbs of `aevon`: each works with what its role is granted and no
+/// more. None: the owner.
+fn user(program: &str, verbs: &[&str]) -> Option<&'static str> {
+    match (program, verbs) {
+        ("ingest-svc", _) => Some("ingest"),
+        ("aggregator-svc", _) | ("aevon", ["rebuild", ..]) => Some("aggregator"),
+        ("projection-svc", _) => Some("projection"),
+        ("aevon", ["key", ..]) => Some("keys"),
+        ("aevon", ["rules", "apply", ..]) => Some("rules"),
+        ("aevon", ["rules" | "verify", ..]) => Some("verify"),
+        _ => None,
+    }
+}
+
+/// Has a command connect as the user that its program is for, unless somebody chose another.
+fn connect_as_its_user(command: &mut Command) {
+    let url = command.get_envs().find(|(name, _)| *name == DATABASE);
+    let url = url
+        .and_then(|(_, url)| url?.to_str())
+        .unwrap_or_default()
+        .to_owned();
+    let program = Path::new(command.get_program()).file_name();
+    let program = program.and_then(|name| name.to_str()).unwrap_or_default();
+    let verbs: Vec<&str> = command
+        .get_args()
+        .filter_map(|verb| verb.to_str())
+        .collect();
+    if let (Some(user), Some(OWNER)) = (user(program, &verbs), user_of(&url)) {
+        command.env(DATABASE, with_user(&url, user));
+    }
+}
+
+/// Brings a database that is not a copy of the template to the current schema, with the users.
+pub(crate) async fn migrate(url: &str) {
+    let migrated = finish(command("aevon", url).arg("migrate"));
+    assert!(migrated.status.success(), "{}", text(&migrated.stderr));
+    make_users(url).await.unwrap();
+}
+
 /// A command of ours with the environment of an operator who has set a database.
 pub(crate) fn command(name: &str, database_url: &str) -> Command {
     let mut command = Command::new(program(name));
@@ -28,7 +74,7 @@ pub(crate) fn command(name: &str, database_url: &str) -> Command {
         command.env_remove(name);
     }
     command
-        .env("AEVON_DATABASE__URL", database_url)
+        .env(DATABASE, database_url)
         .env("AEVON_AUTH__MODE", "disabled")
         .env("AEVON_LOG__LEVEL", "error")
         .stdin(Stdio::null());
@@ -37,6 +83,7 @@ pub(crate) fn command(name: &str, database_url: &str) -> Command {
 
 /// Runs a command to its end.
 pub(crate) fn finish(command: &mut Command) -> Output {
+    connect_as_its_user(command);
     command.output().unwrap()
 }
 
@@ -90,6 +137,7 @@ impl Service {
             .env("AEVON_SERVER__PORT", port.to_string())
             .envs(settings.iter().copied())
             .stderr(log);
+        connect_as_its_user(&mut command);
         let child = command.spawn().unwrap();
         let client = Client::builder().timeout(DEADLINE).build().unwrap();
         let base = format!("http://127.0.0.1:{port}");
@@ -252,11 +300,11 @@ pub(crate) fn apply(db: &TestDatabase, texts: &[(&str, &str)]) {
 
 /// Applies a folder of rules as an operator would.
 pub(crate) fn apply_folder(db: &TestDatabase, folder: &Path) {
-    apply_folder_to(db.url(), folder);
+    apply_to(db.url(), folder);
 }
 
-/// The same, to the database at an address.
-pub(crate) fn apply_folder_to(url: &str, folder: &Path) {
+/// The same, to the database of a url.
+pub(crate) fn apply_to(url: &str, folder: &Path) {
     let output = finish(command("aevon", url).args(["rules", "apply"]).arg(folder));
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
