@@ -10,7 +10,7 @@ SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim crashes fuzz check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz contract check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ fuzz: cargo ## feed parsers what may break them, coverage-guided (TIME=60 second
 	@for target in $(notdir $(wildcard crates/aevon-fuzz/fuzz/corpus/*)); do \
 	  mkdir -p target/fuzz/$$target && $(CARGO) +nightly fuzz run --fuzz-dir crates/aevon-fuzz/fuzz --target-dir target/fuzz/build $$target \
 	    target/fuzz/$$target crates/aevon-fuzz/fuzz/corpus/$$target -- -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=4096 || exit 1; done
+
+contract: bins tools ## send services what their OpenAPI documents allow, and what they don't (TIME=60 seconds each)
+	@$(BIN)/with-postgres -- $(TOOLS)/python deploy/contract.py $(BIN) $(TIME)
 
 check: fmt lint docs ## check format, lints and documentation
 

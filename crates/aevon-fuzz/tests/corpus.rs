@@ -1,5 +1,7 @@
 //! Every target over its corpus, and over what becomes of it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use aevon_fuzz::TARGETS;
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -433,7 +433,8 @@ const RANKED_ARGUMENTS: &str = "'acme', 1, 2, '{5,5}', '{9,9}', '{now,NULL,NULL,
                                 '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}', '{}', 11, false";
 const RANKED: &[&str] = &[
     "(tenant_id = $1)",
-    ".principal_no) AND (rule_no = $2) AND (generation = $6) AND (labels_hash >= $8)",
+    ".principal_no) AND (rule_no = $2) AND (generation = ",
+    ") AND (labels_hash >= $8) AND (labels_hash <= $9)",
     ".series_no) AND (grain = u",
     ".window_from) AND (window_start < u",
 ];

@@ -36,7 +36,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
 const SERVICE_USES: &[&str] = &["aevon-core", "aevon-schema", "aevon-service"];
 
 /// Crates for measuring and testing, which may use whatever they need.
-const FREE: [&str; 3] = ["aevon-testkit", "aevon-bench", "aevon-sim"];
+const FREE: [&str; 4] = ["aevon-testkit", "aevon-bench", "aevon-sim", "aevon-fuzz"];
 
 /// Libraries that speak to the database, for `aevon-schema` alone.
 const DATABASE: [&str; 4] = [

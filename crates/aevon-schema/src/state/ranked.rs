@@ -21,7 +21,6 @@ use aevon_core::rule::Rule;
 use aevon_core::state::{
     Answer, MAX_HELD_BYTES, Plan, Question, Range, Rank, Ranking, Span, TooLarge, total,
 };
-use aevon_core::time::Grain;
 use bigdecimal::BigDecimal;
 use diesel::QueryResult;
 use diesel::pg::data_types::PgTimestamp;
@@ -32,26 +31,16 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
 
+mod statement;
+
+use statement::PARTS;
+pub(crate) use statement::{Many, statement};
+
 /// Most principals with events that no bucket holds, and most whose buckets do not stand.
 const MAX_BESIDE: usize = 100_000;
-/// Most principals of a tenant whose buckets are looked up one by one; those of more are read by time,
-/// with whatever others have there.
+/// Most principals of a tenant whose buckets are looked up one by one; those of more are read as they
+/// lie, found through the totals that they are parts of.
 const FEW: i64 = 10_000;
-const OF_SERIES: &str = include_str!("../sql/ranked_buckets_of_series.sql");
-/// What buckets add up to, and what such sums add up to.
-const ADDS: &str = include_str!("../sql/ranked_adds.sql");
-const MERGES: &str = include_str!("../sql/ranked_merges.sql");
-/// Where buckets are before what is asked for, and what grain they are of, in their places.
-const PARTS: [(bool, Grain); 8] = [
-    (false, Grain::Day),
-    (false, Grain::Hour),
-    (false, Grain::Hour),
-    (false, Grain::Minute),
-    (false, Grain::Minute),
-    (true, Grain::Day),
-    (true, Grain::Hour),
-    (true, Grain::Minute),
-];
 /// A statement that reads a day or a month of a large tenant is planned for the question, as the planner
 /// likes, but that it must not read all of that for each series, and by two processes, whatever the
 /// planner guesses of how many series there are.
@@ -86,16 +75,6 @@ impl Wanted {
             None => Complete::Totals,
         }
     }
-}
-
-/// Where the buckets of many principals lie.
-pub(crate) struct Many {
-    /// The series of the totals that they are parts of.
-    totals: Vec<i64>,
-    /// The places of the parts of the plan that there are, from 0.
-    places: Vec<usize>,
-    /// Whether a principal may have several series.
-    is_grouped: bool,
 }
 
 /// Those who have events that no bucket holds.
@@ -469,78 +448,6 @@ async fn add_events<'q>(
         }
     }
     Ok(Ok(count))
-}
-
-/// The statement for an operator, with where its buckets come from.
-pub(crate) fn statement(operator: Operator, many: Option<&Many>) -> String {
-    let adds_up = !matches!(operator, Operator::Latest | Operator::UniqueCount);
-    match (adds_up, many) {
-        (false, None) => include_str!("../sql/ranked_rows.sql").replace("{buckets}", OF_SERIES),
-        (false, Some(many)) => {
-            let parts = many.parts(str::to_owned);
-            let buckets = include_str!("../sql/ranked_buckets_of_time.sql");
-            include_str!("../sql/ranked_rows.sql")
-                .replace("{buckets}", &buckets.replace("{parts}", &parts))
-        }
-        (true, None) => {
-            let added = include_str!("../sql/ranked_added_few.sql")
-                .replace("{adds}", ADDS)
-                .replace("{buckets}", OF_SERIES);
-            sums(&added, true)
-        }
-        (true, Some(many)) => {
-            // Each part by itself: so two processes can share the work.
-            let parts = many.parts(|part| {
-                format!("SELECT b.series_no AS no, {ADDS}FROM (\n{part}) b\nGROUP BY b.series_no\n")
-            });
-            match (many.is_grouped, many.places.as_slice()) {
-                (true, _) => {
-                    let added = include_str!("../sql/ranked_added_groups.sql")
-                        .replace("{merges}", MERGES)
-                        .replace("{parts}", &parts);
-                    sums(&added, true)
-                }
-                (false, [_]) => sums(&parts, false),
-                (false, _) => {
-                    let added = format!("SELECT b.no, {MERGES}FROM ({parts}) b\nGROUP BY b.no\n");
-                    sums(&added, false)
-                }
-            }
-        }
-    }
-}
-
-/// The statement that adds up, whether what it adds up are principals, or the one series of each.
-fn sums(added: &str, of_principals: bool) -> String {
-    let (unit, series, named) = match of_principals {
-        true => ("p.principal_no", "", include_str!("../sql/ranked_name.sql")),
-        false => (
-            "s.series_no",
-            include_str!("../sql/ranked_series_of.sql"),
-            include_str!("../sql/ranked_name_of_series.sql"),
-        ),
-    };
-    include_str!("../sql/ranked_sums.sql")
-        .replace("{unit}", unit)
-        .replace("{series}", series)
-        .replace("{named}", named)
-        .replace("{added}", added)
-}
-
-impl Many {
-    /// The parts of the plan that there are, each made into something, under each other.
-    fn parts(&self, of_part: impl Fn(&str) -> String) -> String {
-        let part = |at: &usize| {
-            let (is_before, grain) = PARTS[*at];
-            let part = include_str!("../sql/ranked_part.sql")
-                .replace("{before}", if is_before { "true" } else { "false" })
-                .replace("{grain}", &grain.minutes().to_string())
-                .replace("{place}", &(at + 1).to_string());
-            of_part(&part)
-        };
-        let parts: Vec<String> = self.places.iter().map(part).collect();
-        parts.join("UNION ALL\n")
-    }
 }
 
 /// How many of those whom Postgres knows all about are enough for a page: where it orders them as an

@@ -73,8 +73,8 @@ impl ToSchema for Followed {
         ("tenant" = String, Path, description = "The tenant.", min_length = 1, max_length = 512,
          example = "acme"),
         ("after" = Option<String>, Query,
-         description = "The `next` of the answer before; none: from the first event; `newest`: what \
-                        comes in from now on.", example = "3:17,7:90210"),
+         description = "The `next` of the answer before, such as `3:17,7:90210`; none: from the first \
+                        event; `newest`: what comes in from now on.", example = "newest"),
         ("limit" = Option<usize>, Query, description = "Most items; a page also ends after 2 MiB.",
          minimum = 1, maximum = 1000, example = 100),
         ("type" = Option<Vec<String>>, Query, explode, description = "Keeps these types; repeatable.",

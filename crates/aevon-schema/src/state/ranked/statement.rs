@@ -1,0 +1,106 @@
+//! The statements of lists by value, put together: by operator, by where buckets are looked up, and of the
+//! parts of a plan that there are.
+
+use aevon_core::operator::Operator;
+use aevon_core::time::Grain;
+
+const OF_SERIES: &str = include_str!("../../sql/ranked_buckets_of_series.sql");
+/// What buckets add up to, and what such sums add up to.
+const ADDS: &str = include_str!("../../sql/ranked_adds.sql");
+const MERGES: &str = include_str!("../../sql/ranked_merges.sql");
+/// Where buckets are before what is asked for, and what grain they are of, in their places.
+pub(super) const PARTS: [(bool, Grain); 8] = [
+    (false, Grain::Day),
+    (false, Grain::Hour),
+    (false, Grain::Hour),
+    (false, Grain::Minute),
+    (false, Grain::Minute),
+    (true, Grain::Day),
+    (true, Grain::Hour),
+    (true, Grain::Minute),
+];
+/// Where the buckets of many principals lie.
+pub(crate) struct Many {
+    /// The series of the totals that they are parts of.
+    pub(super) totals: Vec<i64>,
+    /// The places of the parts of the plan that there are, from 0.
+    pub(super) places: Vec<usize>,
+    /// Whether a principal may have several series.
+    pub(super) is_grouped: bool,
+}
+
+/// The statement for an operator, with where its buckets come from.
+pub(crate) fn statement(operator: Operator, many: Option<&Many>) -> String {
+    let adds_up = !matches!(operator, Operator::Latest | Operator::UniqueCount);
+    match (adds_up, many) {
+        (false, None) => include_str!("../../sql/ranked_rows.sql").replace("{buckets}", OF_SERIES),
+        (false, Some(many)) => {
+            let parts = many.parts(str::to_owned);
+            let buckets = include_str!("../../sql/ranked_buckets_of_time.sql");
+            include_str!("../../sql/ranked_rows.sql")
+                .replace("{buckets}", &buckets.replace("{parts}", &parts))
+        }
+        (true, None) => {
+            let added = include_str!("../../sql/ranked_added_few.sql")
+                .replace("{adds}", ADDS)
+                .replace("{buckets}", OF_SERIES);
+            sums(&added, true)
+        }
+        (true, Some(many)) => {
+            // Each part by itself: so two processes can share the work.
+            let parts = many.parts(|part| {
+                format!("SELECT b.series_no AS no, {ADDS}FROM (\n{part}) b\nGROUP BY b.series_no\n")
+            });
+            match (many.is_grouped, many.places.as_slice()) {
+                (true, _) => {
+                    let added = include_str!("../../sql/ranked_added_groups.sql")
+                        .replace("{merges}", MERGES)
+                        .replace("{parts}", &parts);
+                    sums(&added, true)
+                }
+                (false, [_]) => sums(&parts, false),
+                (false, _) => {
+                    let added = format!("SELECT b.no, {MERGES}FROM ({parts}) b\nGROUP BY b.no\n");
+                    sums(&added, false)
+                }
+            }
+        }
+    }
+}
+
+/// The statement that adds up, whether what it adds up are principals, or the one series of each.
+fn sums(added: &str, of_principals: bool) -> String {
+    let (unit, series, named) = match of_principals {
+        true => (
+            "p.principal_no",
+            "",
+            include_str!("../../sql/ranked_name.sql"),
+        ),
+        false => (
+            "s.series_no",
+            include_str!("../../sql/ranked_series_of.sql"),
+            include_str!("../../sql/ranked_name_of_series.sql"),
+        ),
+    };
+    include_str!("../../sql/ranked_sums.sql")
+        .replace("{unit}", unit)
+        .replace("{series}", series)
+        .replace("{named}", named)
+        .replace("{added}", added)
+}
+
+impl Many {
+    /// The parts of the plan that there are, each made into something, under each other.
+    fn parts(&self, of_part: impl Fn(&str) -> String) -> String {
+        let part = |at: &usize| {
+            let (is_before, grain) = PARTS[*at];
+            let part = include_str!("../../sql/ranked_part.sql")
+                .replace("{before}", if is_before { "true" } else { "false" })
+                .replace("{grain}", &grain.minutes().to_string())
+                .replace("{place}", &(at + 1).to_string());
+            of_part(&part)
+        };
+        let parts: Vec<String> = self.places.iter().map(part).collect();
+        parts.join("UNION ALL\n")
+    }
+}
