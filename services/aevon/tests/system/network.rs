@@ -70,6 +70,9 @@ async fn answers_that_break_off_and_connections_that_are_forgotten_cost_no_event
             .await;
         proxy.slow_down(SLOW);
         load.goes_on(PASSAGE, DEADLINE, "on a slow line").await;
+        // A sweep that waits on a connection which was forgotten, by a line that confirms what it is sent,
+        // does so until the deadline of its step, 90 s: here whoever has forgotten says so.
+        proxy.cut();
         proxy.heal();
     })
     .await;
