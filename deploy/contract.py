@@ -51,7 +51,7 @@ def main():
                 sys.exit("contract: an event was not stored")
             for name, url in urls.items():
                 command = ["schemathesis", "run", f"{url}/openapi.json", "--checks", CHECKS, "--max-time", seconds,
-                           "--max-examples", "1000", "--request-timeout", "10", "--warnings", "off", "--seed", "7"]
+                           "--max-examples", "1000", "--request-timeout", "40", "--warnings", "off", "--seed", "7"]
                 tried = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=folder, text=True,
                                        env=os.environ | {"SCHEMATHESIS_HOOKS": "contract_hooks"}, capture_output=True)
                 summary = [line for line in tried.stdout.splitlines() if "generated" in line or "cases" in line]
