@@ -19,6 +19,7 @@ pub(super) const PARTS: [(bool, Grain); 8] = [
     (true, Grain::Hour),
     (true, Grain::Minute),
 ];
+
 /// Where the buckets of many principals lie.
 pub(crate) struct Many {
     /// The series of the totals that they are parts of.
