@@ -139,8 +139,14 @@ fn client(mode: Mode, authorities: Option<&str>) -> Result<ClientConfig, String>
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let verifier: Arc<dyn ServerCertVerifier> = match mode {
-        Mode::Disable | Mode::Prefer | Mode::Require => Arc::new(Anybody(provider)),
-        Mode::VerifyCa => Arc::new(AnyHost(signed(authorities, provider)?)),
+        Mode::Disable | Mode::Prefer | Mode::Require => Arc::new(AnyHost {
+            provider,
+            authorities: None,
+        }),
+        Mode::VerifyCa => Arc::new(AnyHost {
+            authorities: Some(signed(authorities, Arc::clone(&provider))?),
+            provider,
+        }),
         Mode::VerifyFull => signed(authorities, provider)?,
     };
     // Whoever may be unchecked is: the modes say so.
@@ -176,50 +182,13 @@ fn signed(
         .map_err(|error| format!("sslrootcert: {place}: {error}"))
 }
 
-/// Takes every certificate; what is sent is encrypted, to whomever.
+/// Takes a certificate for whatever host: one that an authority has signed, or, without authorities, every
+/// one; what is sent is encrypted then, to whomever.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+struct AnyHost {
+    provider: Arc<CryptoProvider>,
+    authorities: Option<Arc<WebPkiServerVerifier>>,
 }
-
-/// Takes a certificate that an authority has signed, for whatever host.
-#[derive(Debug)]
-struct AnyHost(Arc<WebPkiServerVerifier>);
 
 impl ServerCertVerifier for AnyHost {
     fn verify_server_cert(
@@ -230,11 +199,11 @@ impl ServerCertVerifier for AnyHost {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(authorities) = &self.authorities else {
+            return Ok(ServerCertVerified::assertion());
+        };
         // The name is looked at last: whoever gets there was signed.
-        match self
-            .0
-            .verify_server_cert(certificate, between, host, ocsp, now)
-        {
+        match authorities.verify_server_cert(certificate, between, host, ocsp, now) {
             Err(rustls::Error::InvalidCertificate(error)) if is_of_host(&error) => {
                 Ok(ServerCertVerified::assertion())
             }
@@ -248,7 +217,8 @@ impl ServerCertVerifier for AnyHost {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
     }
 
     fn verify_tls13_signature(
@@ -257,11 +227,13 @@ impl ServerCertVerifier for AnyHost {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        let known = &self.provider.signature_verification_algorithms;
+        known.supported_schemes()
     }
 }
 
