@@ -15,9 +15,10 @@ RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: cargo ## start everything on this machine, with its own Postgres (ARGS="...")
-	@echo "aevon: the first build takes a few minutes"
-	@$(CARGO) run --release -p aevon -- dev $(ARGS)
+run: ## start everything on this machine, with its own Postgres (ARGS="...")
+	@[ -x $(BIN)/aevon ] || echo "aevon: the first build takes 10 to 20 minutes on two cores; \`make test\` uses the same"
+	@$(MAKE) --no-print-directory -s bins
+	@$(BIN)/aevon dev $(ARGS)
 
 test: bins ## run all tests against a private Postgres
 	@$(BIN)/with-postgres -- sh -c '$(CARGO) test -q --doc --workspace && $(CARGO) $(RUNNER) --workspace $(ARGS)'
