@@ -19,7 +19,7 @@ pub use span::Span;
 use crate::calendar::{Calendar, Period, Zone};
 use crate::labels::{Grouping, Labels};
 use crate::operator::{Operator, Partial, Shown};
-use crate::time::Timestamp;
+use crate::time::{Grain, Timestamp};
 
 /// Most values in one answer.
 pub const MAX_VALUES: usize = 10_000;
@@ -39,6 +39,14 @@ impl Range {
     /// True where `at` lies inside.
     pub fn contains(&self, at: Timestamp) -> bool {
         self.start.is_none_or(|start| start <= at) && self.end.is_none_or(|end| at < end)
+    }
+
+    /// True of one day of UTC.
+    pub fn is_one_day(&self) -> bool {
+        let day = |at: Timestamp| at.utc_day();
+        let whole = |at: Timestamp| Grain::Day.floor(at) == at;
+        matches!((self.start, self.end), (Some(start), Some(end))
+            if whole(start) && whole(end) && day(start) + 1 == day(end))
     }
 
     fn is_empty(&self) -> bool {

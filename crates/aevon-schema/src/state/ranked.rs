@@ -101,12 +101,18 @@ impl Several<'_> {
         let totals: Vec<(i64,)> = Statement::<_, (BigInt,)>::new(query)
             .load(&mut &*self.pg)
             .await?;
-        let places = asked.places().into_iter().enumerate();
+        let places = asked.places();
+        let is_one_day = match places {
+            [Some(days), None, None, None, None, None, None, None] => days.is_one_day(),
+            _ => false,
+        };
+        let places = places.into_iter().enumerate();
         let places = places.filter_map(|(at, range)| range.map(|_| at));
         Ok(Some(Many {
             totals: totals.into_iter().map(|(series_no,)| series_no).collect(),
             places: places.collect(),
             is_grouped: !asked.question.grouping.is_none(),
+            is_one_day,
         }))
     }
 

@@ -7,7 +7,7 @@ use aevon_core::event::NewEvent;
 use aevon_core::position::{Position, Version};
 use aevon_core::rule::Rule;
 use aevon_core::state::{Fill, Granularity, Question, Rank};
-use aevon_core::time::DAY_US;
+use aevon_core::time::{DAY_US, Grain};
 use aevon_schema::state::{AsOf, PageEnd, Selection, StateList, TenantQuery, Which, list};
 use aevon_schema::sweep::{Turn, backlogs, sweep_once};
 use aevon_testkit::oracle::{OracleEvent, OracleValue, fold, shown, standing};
@@ -203,6 +203,12 @@ async fn pages_of_a_list_are_one_state_whatever_comes_in_between() {
                     question.fill = Fill::None;
                     question.granularity = Granularity::Total;
                     question.grouping.by.clear();
+                    if history.dice.roll(3) == 0 {
+                        let of_any = history.dice.event("any").occurred_at;
+                        let start = Grain::Day.floor(of_any);
+                        question.range.start = Some(start);
+                        question.range.end = Some(start.plus_micros(DAY_US));
+                    }
                     let rule = &texts[history.dice.roll(texts.len() as u64) as usize];
                     let rule = Rule::from_yaml(rule).unwrap();
                     let selection = Selection {

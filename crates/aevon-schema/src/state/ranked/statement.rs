@@ -7,6 +7,8 @@ use aevon_core::time::Grain;
 const OF_SERIES: &str = include_str!("../../sql/ranked_buckets_of_series.sql");
 /// What buckets add up to, and what such sums add up to.
 const ADDS: &str = include_str!("../../sql/ranked_adds.sql");
+/// The same of one bucket.
+const ONE: &str = include_str!("../../sql/ranked_one.sql");
 const MERGES: &str = include_str!("../../sql/ranked_merges.sql");
 /// Where buckets are before what is asked for, and what grain they are of, in their places.
 pub(super) const PARTS: [(bool, Grain); 8] = [
@@ -28,6 +30,8 @@ pub(crate) struct Many {
     pub(super) places: Vec<usize>,
     /// Whether a principal may have several series.
     pub(super) is_grouped: bool,
+    /// Whether the plan is one whole day, of which a series has one bucket.
+    pub(super) is_one_day: bool,
 }
 
 /// The statement for an operator, with where its buckets come from.
@@ -49,8 +53,11 @@ pub(crate) fn statement(operator: Operator, many: Option<&Many>) -> String {
         }
         (true, Some(many)) => {
             // Each part by itself: so two processes can share the work.
-            let parts = many.parts(|part| {
-                format!("SELECT b.series_no AS no, {ADDS}FROM (\n{part}) b\nGROUP BY b.series_no\n")
+            let parts = many.parts(|part| match many.is_one_day {
+                true => format!("SELECT b.series_no AS no, {ONE}FROM (\n{part}) b\n"),
+                false => format!(
+                    "SELECT b.series_no AS no, {ADDS}FROM (\n{part}) b\nGROUP BY b.series_no\n"
+                ),
             });
             match (many.is_grouped, many.places.as_slice()) {
                 (true, _) => {
