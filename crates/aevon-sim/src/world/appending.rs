@@ -51,7 +51,10 @@ impl World {
         let sprung = process.wire.clear();
         self.counted.troubles += u64::from(sprung);
         self.counted.events += events.len() as u64;
-        let is_committed = sprung && trouble.is_some_and(|trouble| trouble.point == COMMITTED);
+        // A group of nothing but duplicates stores nothing: its writer may commit it once more.
+        let is_committed = sprung
+            && !stored.is_empty()
+            && trouble.is_some_and(|trouble| trouble.point == COMMITTED);
         let is_stored = match &done {
             // Whoever is killed tells nobody anything.
             None => is_committed,
