@@ -19,7 +19,7 @@ pub use span::Span;
 use crate::calendar::{Calendar, Period, Zone};
 use crate::labels::{Grouping, Labels};
 use crate::operator::{Operator, Partial, Shown};
-use crate::time::{Grain, Timestamp};
+use crate::time::{DAY_US, Grain, Timestamp};
 
 /// Most values in one answer.
 pub const MAX_VALUES: usize = 10_000;
@@ -43,10 +43,8 @@ impl Range {
 
     /// True of one day of UTC.
     pub fn is_one_day(&self) -> bool {
-        let day = |at: Timestamp| at.utc_day();
-        let whole = |at: Timestamp| Grain::Day.floor(at) == at;
         matches!((self.start, self.end), (Some(start), Some(end))
-            if whole(start) && whole(end) && day(start) + 1 == day(end))
+            if Grain::Day.floor(start) == start && start.plus_micros(DAY_US) == end)
     }
 
     fn is_empty(&self) -> bool {

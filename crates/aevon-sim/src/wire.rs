@@ -9,6 +9,7 @@ mod message;
 mod pump;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     target: SocketAddr,
     rewrites: Vec<Rewrite>,
     pub(crate) trap: watch::Sender<Trap>,
+    /// Whether a transaction was to be committed after the trap had sprung.
+    pub(crate) has_committed_since: AtomicBool,
     /// Rewritings that found nothing to change.
     rotten: Mutex<Vec<&'static str>>,
 }
@@ -87,6 +90,7 @@ impl Wire {
             target,
             rewrites,
             trap: watch::Sender::new(Trap::None),
+            has_committed_since: AtomicBool::new(false),
             rotten: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -103,12 +107,20 @@ impl Wire {
     }
 
     pub(crate) fn set(&self, point: Point, action: Action) {
+        self.shared
+            .has_committed_since
+            .store(false, Ordering::SeqCst);
         self.shared.trap.send_replace(Trap::Set(point, action));
     }
 
     /// Takes the trap away; says whether it had sprung.
     pub(crate) fn clear(&self) -> bool {
         self.shared.trap.send_replace(Trap::None) == Trap::Sprung
+    }
+
+    /// Whether a transaction was to be committed, by way of here, after the last trap had sprung.
+    pub(crate) fn has_committed_since(&self) -> bool {
+        self.shared.has_committed_since.load(Ordering::SeqCst)
     }
 
     /// Lets go on what is held.

@@ -79,6 +79,11 @@ impl Up<'_> {
                 if reached.is_some_and(|action| action != Action::Hold) {
                     self.talk.is_mute.store(true, Ordering::SeqCst);
                 }
+                if runs.as_deref() == Some("COMMIT") && *self.shared.trap.borrow() == Trap::Sprung {
+                    self.shared
+                        .has_committed_since
+                        .store(true, Ordering::SeqCst);
+                }
                 let is_answered = message.is_answered();
                 if self.pass_on(message).await.is_err() {
                     return;

@@ -51,14 +51,13 @@ impl World {
         let sprung = process.wire.clear();
         self.counted.troubles += u64::from(sprung);
         self.counted.events += events.len() as u64;
-        // A group of nothing but duplicates stores nothing: its writer may commit it once more.
-        let is_committed = sprung
-            && !stored.is_empty()
-            && trouble.is_some_and(|trouble| trouble.point == COMMITTED);
+        let is_committed = sprung && trouble.is_some_and(|trouble| trouble.point == COMMITTED);
+        // A group of nothing but duplicates may be sent again, and has an answer then.
+        let is_answered = stored.is_empty() && process.wire.has_committed_since();
         let is_stored = match &done {
             // Whoever is killed tells nobody anything.
             None => is_committed,
-            Some(Ok(_)) if is_committed => {
+            Some(Ok(_)) if is_committed && !is_answered => {
                 return Violation::of("an append was acknowledged whose commit was not answered");
             }
             Some(Ok(verdicts)) => {
