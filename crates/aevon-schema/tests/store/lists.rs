@@ -187,6 +187,7 @@ async fn pages_of_a_list_are_one_state_whatever_comes_in_between() {
                 .await
                 .unwrap();
         }
+        let mut answered: Vec<Version> = Vec::new();
         for step in 0..30 {
             match history.dice.roll(5) {
                 0 | 1 => history.store().await,
@@ -203,7 +204,7 @@ async fn pages_of_a_list_are_one_state_whatever_comes_in_between() {
                     question.fill = Fill::None;
                     question.granularity = Granularity::Total;
                     question.grouping.by.clear();
-                    if history.dice.roll(3) == 0 {
+                    if history.dice.roll(2) == 0 {
                         let of_any = history.dice.event("any").occurred_at;
                         let start = Grain::Day.floor(of_any);
                         question.range.start = Some(start);
@@ -215,8 +216,13 @@ async fn pages_of_a_list_are_one_state_whatever_comes_in_between() {
                         names: vec![rule.name.clone()],
                         pinned: Vec::new(),
                     };
-                    let query = TenantQuery::newest("acme", selection, question.clone());
+                    let mut query = TenantQuery::newest("acme", selection, question.clone());
+                    if history.dice.roll(2) == 0 && !answered.is_empty() {
+                        let nth = history.dice.roll(answered.len() as u64) as usize;
+                        query.as_of = Some(AsOf::Version(answered[nth].clone()));
+                    }
                     let (version, items) = history.pages(query, true).await;
+                    answered.push(version.clone());
                     let moment = format!("seed {seed} step {step} at {version}");
                     let standing = history.standing(&version);
                     check_by_value(&standing, &rule, &question, items, &moment);
