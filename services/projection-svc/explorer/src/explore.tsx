@@ -96,7 +96,7 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
     return known === -Infinity ? known : floor(known, grain, zone);
   }, [stops, seq, grain, zone]);
   const shownBy = (shown.of?.url.includes("group_by=") ?? false) ? by : "";
-  const windows = useMemo(() => windowsOf(values, isThen ? latest : values, shownBy, passed, isThen ? since : marks), [values, latest, shownBy, passed, since, marks, isThen]);
+  const windows = useMemo(() => span ? windowsOf(values, isThen ? latest : values, shownBy, passed, isThen ? since : marks, { ...span, zone }) : [], [values, latest, shownBy, passed, since, marks, isThen, span?.start, span?.end, grain, zone]);
   const order = useMemo(() => (shownBy ? labels(latest, values, shownBy) : []), [latest, values, shownBy]);
   const rewritten = windows.filter((one) => one.state === "rewritten").length;
   const unit = rule.unit ?? (rule.operator === "count" ? "events" : "");

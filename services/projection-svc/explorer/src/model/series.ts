@@ -1,7 +1,7 @@
 // Answers as what is drawn: windows with the value that was known, and the one that is known now.
 import { add } from "./decimal";
 import type { Mark } from "./log";
-import { millis } from "./time";
+import { floor, instant, millis, next, type Grain } from "./time";
 import type { Rule, WindowValue } from "../api/types";
 
 export interface Cell {
@@ -61,6 +61,14 @@ function cells(values: readonly WindowValue[], by: string): Map<string, { end: s
 const sign = (all: readonly Cell[]) =>
   JSON.stringify(all.map((one) => [one.label ?? null, one.value, one.events, one.skipped]));
 
+/** How a range is cut. */
+export interface Cut {
+  readonly start: number;
+  readonly end: number;
+  readonly grain: Grain;
+  readonly zone: string;
+}
+
 /** The windows of both answers. `passed` is the beginning of the window that the log had come to then. */
 export function windows(
   then: readonly WindowValue[],
@@ -68,6 +76,7 @@ export function windows(
   by: string,
   passed: number,
   marks: readonly Mark[],
+  cut: Cut,
 ): Window[] {
   const [before, after] = [cells(then, by), cells(now, by)];
   const starts = [...new Set([...before.keys(), ...after.keys()])];
@@ -79,8 +88,19 @@ export function windows(
     const state = sign(was) === sign(is) ? "same" : from < passed ? "rewritten" : "open";
     return { start, end, from, to: millis(end), then: was, now: is, state, marks: [] };
   });
+  // A window that a void has emptied is in no answer, and is what somebody may look for.
+  for (const { ms } of marks) {
+    const isIn = cut.start <= ms && ms < cut.end;
+    if (isIn && !all.some((one) => one.from <= ms && ms < one.to)) all.push(emptied(ms, cut));
+  }
   all.sort((a, b) => a.from - b.from);
   return all.map((one) => ({ ...one, marks: marks.filter((mark) => one.from <= mark.ms && mark.ms < one.to) }));
+}
+
+function emptied(ms: number, { start, end, grain, zone }: Cut): Window {
+  const from = Math.max(start, floor(ms, grain, zone));
+  const to = Math.min(end, next(ms, grain, zone));
+  return { start: instant(from), end: instant(to), from, to, then: [], now: [], state: "same", marks: [] };
 }
 
 /** The value of a window over all of its groups, where these add up. */

@@ -82,6 +82,7 @@ export function TimeMachine(props: TimeMachineProps): JSX.Element {
           step={1}
           value={here}
           disabled={last < 1}
+          style={{ "--done": `${(here / Math.max(1, steps)) * 100}%` }}
           aria-label="As of"
           aria-valuetext={`${words.moment}. ${words.changes}`}
           onInput={(event) => {
