@@ -12,6 +12,9 @@ import { Curl, Failure, Icon } from "./ui/parts";
 import { RuleList } from "./ui/rules";
 import { KeyForm, Principals, Welcome } from "./ui/start";
 
+/** An ingress has no way to the page of the API. */
+const isHere = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+
 /** Between two looks at the newest state, and at how far the rules are. */
 const EVERY = 4_000;
 
@@ -26,7 +29,7 @@ export function App(): JSX.Element {
   const pinned = route.at && head.data ? state(tenant, principal, ["version" in route.at ? ["version", route.at.version] : ["as_of", route.at.asOf]]) : null;
   const then = useAsk<State>(pinned, who);
   const all = rules.data?.rules ?? [];
-  const rule = all.find((one) => one.name === route.rule) ?? all.find((one) => one.name === "tokens_used") ?? all[0];
+  const rule = all.find((one) => one.name === route.rule) ?? all.find((one) => one.operator === "sum") ?? all[0];
 
   useEffect(() => {
     document.title = [rule && principal ? rule.name : "", principal, tenant, "Aevon"].filter(Boolean).join(" · ");
@@ -59,7 +62,7 @@ export function App(): JSX.Element {
         <div class="row tight end">
           {readKey() && !needsKey && <button type="button" class="plain" title="Forget the key" aria-label="Forget the key" onClick={() => useKey(null)}><Icon name="key" /></button>}
           <ThemeButton />
-          <a class="plain docs" href="docs">API</a>
+          {isHere && <a class="plain docs" href="docs">API</a>}
         </div>
       </header>
       <main id="main" tabIndex={-1} class={tenant && !needsKey ? "with-rules" : ""}>
@@ -78,7 +81,10 @@ export function App(): JSX.Element {
                   onPick={(rule) => go({ rule, by: "", filters: [], window: "" })}
                 />
               )}
-              {rules.of && <p class="row between side-note"><span class="quiet">over everything, {route.at ? "as known then" : "now"}</span><Curl of={(then.of ?? head.of) || rules.of} what="all rules' values" /><span class="quiet">lag</span><Curl of={rules.of} what="the rules and their lag" /></p>}
+              <div class="side-note quiet">
+                {head.of && <p class="row between">Over everything, {route.at ? "as known then" : "as known now"}<Curl of={then.of ?? head.of} what="the values of all rules" /></p>}
+                {rules.of && <p class="row between">Lag of the buckets<Curl of={rules.of} what="the rules and their lag" /></p>}
+              </div>
             </aside>
             <div class="content">
               <Content trouble={trouble} retry={() => (rules.retry(), head.retry())}>

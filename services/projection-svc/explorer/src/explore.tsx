@@ -80,7 +80,8 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
   const ofState = (parameters: readonly (Parameter | false)[], final: boolean) => (span ? state(tenant, principal, parameters, final) : null);
   const now = useAsk<State>(ofState([...windowed, nowAt], true), family);
   const then = useAsk<State>(isThen ? ofState([...windowed, thenAt], isFinal) : null, family);
-  const shown = isThen && then.data ? then : now;
+  // Until the first answer as of then is there, what is shown stays; where it is refused, nothing is.
+  const shown = isThen && (then.data || then.trouble) ? then : now;
   const totals = useAsk<State>(ofState([pinned, ...range, ...filters, thenAt], isFinal), family);
   const ofGroups = useAsk<State>(by ? ofState([pinned, ...range, ...filters, ["group_by", by], thenAt], isFinal) : null, `${family} ${by}`);
 
@@ -116,7 +117,7 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
     say(`${rule.name} ${value.value === null ? "has no value" : group(value.value)} ${unit}, ${when}${changed}`, 900);
   }, [shown.data?.version, value?.value, rewritten, isThen]);
 
-  if (!read.log && read.trouble) return <Failure trouble={read.trouble} />;
+  if (!read.log && read.trouble) return <Failure trouble={read.trouble} onRetry={read.retry} />;
   if (read.log && !known && !span) {
     return (
       <section class="empty-state">
@@ -154,8 +155,8 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
         </div>
         {trouble && <Failure trouble={trouble} onRetry={shown.retry} />}
         {!trouble && !shown.data && <p class="quiet loading">Asking for the state…</p>}
-        {shown.data && span && windows.length === 0 && <p class="empty">{isThen ? "At that moment nothing of this range was known." : "Nothing counts in this range."}</p>}
-        {shown.data && span && windows.length > 0 && (
+        {!trouble && shown.data && span && windows.length === 0 && <p class="empty">{isThen ? "At that moment nothing of this range was known." : "Nothing counts in this range."}</p>}
+        {!trouble && shown.data && span && windows.length > 0 && (
           <div class={shown.isBusy ? "busy" : ""}>
             {view === "chart" ? (
               <Chart

@@ -15,6 +15,7 @@ export interface LogAsked {
   readonly log: Log | null;
   readonly trouble: Trouble | null;
   readonly request: Request | null;
+  readonly retry: () => void;
 }
 
 const listing = (tenant: string, principal: string, type: string, limit: string, cursor: string | null) => {
@@ -89,6 +90,7 @@ export function useLog(tenant: string, principal: string, type: string, version:
   return {
     log: own?.log ?? null,
     trouble: own?.trouble ?? null,
+    retry: () => setShown((before) => ({ ...before, upTo: "" })),
     request: isAsked ? listing(tenant, principal, type, PAGE, null) : null,
   };
 }

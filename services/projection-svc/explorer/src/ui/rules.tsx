@@ -1,12 +1,13 @@
 // The rules: what each adds up to at the moment looked at, and how far its buckets are behind.
 import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import type { Rule, RuleState } from "../api/types";
 import { group } from "../model/decimal";
-import { showDuration } from "../model/time";
+import { showDuration, showInstant } from "../model/time";
 import { Badge, many } from "./parts";
 
 export function lag(rule: Rule): { kind: string; text: string; title: string } {
-  const swept = rule.last_swept_at ? `; buckets last written ${rule.last_swept_at}` : "";
+  const swept = rule.last_swept_at ? `. They were last written at ${showInstant(rule.last_swept_at, "UTC")} UTC` : "";
   const building = rule.building;
   if (building) {
     return { kind: "building", text: `building v${building.version}`, title: `Version ${building.version} is built: ${many(building.lag_events ?? 0, "event")} to go` };
@@ -30,10 +31,16 @@ interface RuleListProps {
 }
 
 export function RuleList({ rules, states, picked, onPick }: RuleListProps): JSX.Element {
+  const strip = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    // On a phone the rules stand side by side, and the one that was picked may be out of sight.
+    const own = strip.current?.querySelector<HTMLElement>(".rule:has(:checked)");
+    if (own && strip.current) strip.current.scrollLeft = own.offsetLeft - (strip.current.clientWidth - own.clientWidth) / 2;
+  }, [picked]);
   return (
     <fieldset class="rules">
       <legend>Rules</legend>
-      <div class="scroll">
+      <div class="scroll" ref={strip}>
         {rules.map((rule) => {
           const state = states.find((one) => one.rule === rule.name);
           const value = state?.values[0]?.value;

@@ -52,8 +52,7 @@ export function TimeMachine(props: TimeMachineProps): JSX.Element {
   const player = usePlayer(here, steps, props.isBusy, (step) => moveTo(step));
   const hop = (direction: 1 | -1) => {
     const seq = at === null ? Infinity : seqOf(stops[index]?.position ?? "0:0");
-    // Just before a mark the history still is as it had been.
-    const places = [...new Set(marks.flatMap((mark) => [seqOf(before(stops, mark)), mark.seq]))].sort((a, b) => a - b);
+    const places = befores(stops, marks);
     const place = direction > 0 ? places.find((one) => one > seq) : places.findLast((one) => one < seq);
     if (place === undefined) return direction > 0 ? onMove(null, "push") : undefined;
     const stop = stops[lastAt(stops, place)];
@@ -134,8 +133,12 @@ const Sign = ({ kind }: { kind: "late" | "void" }) => (
   <svg class="sign" viewBox="-7 -7 14 14" width="14" height="14"><Glyph kind={kind} x={0} y={0} /></svg>
 );
 
-function before(stops: readonly LoggedEvent[], mark: Mark): string {
-  return stops[lastAt(stops, mark.seq - 1)]?.position ?? mark.event.position;
+/** Where history still is as it had been: just before what came in together and rewrote it. */
+function befores(stops: readonly LoggedEvent[], marks: readonly Mark[]): number[] {
+  const first = new Map<string, number>();
+  for (const { event, seq } of marks) first.set(event.ingested_at, Math.min(seq, first.get(event.ingested_at) ?? seq));
+  const places = [...first.values()].map((seq) => seqOf(stops[lastAt(stops, seq - 1)]?.position ?? "0:0"));
+  return [...new Set(places)].filter((seq) => seq > 0).sort((a, b) => a - b);
 }
 
 function lastBy(stops: readonly LoggedEvent[], asOf: string): number {
