@@ -82,7 +82,7 @@ export function App(): JSX.Element {
                 />
               )}
               <div class="side-note quiet">
-                {head.of && <p class="row between">Over everything, {route.at ? "as known then" : "as known now"}<Curl of={then.of ?? head.of} what="the values of all rules" /></p>}
+                {head.of && <p class="row between">Values as known {route.at ? "then" : "now"}<Curl of={then.of ?? head.of} what="the values of all rules" /></p>}
                 {rules.of && <p class="row between">Lag of the buckets<Curl of={rules.of} what="the rules and their lag" /></p>}
               </div>
             </aside>

@@ -133,7 +133,7 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
         <div class="row between top">
           <Title rule={rule} />
           <p class="figure">
-            <span class={`number ${isThen ? "then" : ""}`}>{value ? (value.value === null ? "—" : (value.approximate ? "≈ " : "") + group(value.value)) : "…"}</span>
+            <span class={`number ${isThen ? "then" : ""} ${(value?.value?.length ?? 0) > 18 ? "long" : ""}`}>{value ? (value.value === null ? "—" : (value.approximate ? "≈ " : "") + group(value.value)) : "…"}</span>
             <span class="unit">{unit}</span>
             <span class="quiet small">
               {value && <>{many(value.event_count, "event")}{value.skipped_count > 0 && `, ${value.skipped_count.toLocaleString("en")} skipped`}</>}

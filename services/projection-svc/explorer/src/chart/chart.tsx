@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
 import { short } from "../model/decimal";
-import { coloured, isAdditive, OTHERS, total, type Cell, type Label, type Operator, type Window } from "../model/series";
+import { coloured, events, isAdditive, OTHERS, total, type Cell, type Label, type Operator, type Window } from "../model/series";
 import { showTick, type Grain } from "../model/time";
 import { useWidth } from "../ui/use-width";
 import { between, nice } from "./scale";
@@ -272,7 +272,9 @@ function Lines({ windows, order, isThen, frame, isStep, grain }: ChartProps & { 
   const names: Label[] = order.length ? [...order.slice(0, 6)] : [undefined];
   const points = (which: "then" | "now", label: Label) =>
     windows.map((one) => {
-      const value = one[which].find((cell) => cell.label === label)?.value ?? null;
+      // What was carried on beyond what was known then is no knowledge.
+      const isBeyond = which === "then" && isThen && one.state === "open" && events(one.then) === 0;
+      const value = isBeyond ? null : (one[which].find((cell) => cell.label === label)?.value ?? null);
       return value === null ? null : { one, y: frame.y(Number(value)) };
     });
   const dotted = windows.length <= 130 && grain !== null;

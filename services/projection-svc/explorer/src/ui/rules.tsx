@@ -49,7 +49,7 @@ export function RuleList({ rules, states, picked, onPick }: RuleListProps): JSX.
             <label key={rule.name} class="rule" title={rule.description ?? ""}>
               <input type="radio" name="rule" value={rule.name} checked={rule.name === picked} onChange={() => onPick(rule.name)} />
               <span class="name">{rule.name}</span>
-              <span class="value">{value === undefined ? "" : value === null ? "—" : group(value)}</span>
+              <span class="value" title={value ? group(value) : undefined}>{value === undefined ? "" : value === null ? "—" : group(value)}</span>
               <span class="about">{operatorName(rule)}</span>
               <Badge kind={kind} title={title}>{text}</Badge>
             </label>
