@@ -94,8 +94,10 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
   const latest = now.data?.values ?? [];
   const passed = useMemo(() => {
     const known = frontier(stops, seq);
-    return known === -Infinity ? known : floor(known, grain, zone);
-  }, [stops, seq, grain, zone]);
+    if (known !== -Infinity) return floor(known, grain, zone);
+    // Before what was read of the log, the answer itself tells how far the log had come.
+    return Math.max(...values.filter((one) => one.event_count > 0 && one.window_start).map((one) => millis(one.window_start!)));
+  }, [stops, seq, grain, zone, values]);
   const shownBy = (shown.of?.url.includes("group_by=") ?? false) ? by : "";
   const windows = useMemo(() => span ? windowsOf(values, isThen ? latest : values, shownBy, passed, isThen ? since : marks, { ...span, zone }) : [], [values, latest, shownBy, passed, since, marks, isThen, span?.start, span?.end, grain, zone]);
   const order = useMemo(() => (shownBy ? labels(latest, values, shownBy) : []), [latest, values, shownBy]);
@@ -143,7 +145,7 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
         </div>
       </section>
 
-      <Controls {...{ route, go, rule, span, by }} />
+      <Controls {...{ route, go, rule, span, by }} isWhole={read.log?.isWhole ?? true} />
 
       <section class="card" aria-label="State over time">
         <div class="row between readout-row">
@@ -178,8 +180,9 @@ export function Explore({ route, go, rule, head }: ExploreProps): JSX.Element {
         {shownBy && <Legend {...{ route, go, order }} by={shownBy} totals={ofGroups.data} operator={rule.operator} />}
         <TimeMachine
           key={`${family} ${read.log?.isWhole}`}
-          {...{ stops, marks, since, at, version, zone }}
+          {...{ stops, marks, since, rewritten, at, version, zone }}
           isWhole={read.log?.isWhole ?? true}
+          first={read.log?.since ?? null}
           asOf={shown.data?.as_of ?? null}
           isBusy={then.isBusy || totals.isBusy}
           onMove={(at, how) => go({ at }, how)}
@@ -213,7 +216,7 @@ const Title = ({ rule }: { rule: Rule }) => (
   </div>
 );
 
-function Controls({ route, go, rule, span, by }: { route: Route; go: Go; rule: Rule; span: Span | null; by: string }) {
+function Controls({ route, go, rule, span, by, isWhole }: { route: Route; go: Go; rule: Rule; span: Span | null; by: string; isWhole: boolean }) {
   const own = ownZone();
   const zones = [...new Set(["UTC", own, route.zone])];
   const preset = "preset" in route.range ? (DAYS[route.range.preset] ? route.range.preset : "fit") : "custom";
@@ -232,7 +235,7 @@ function Controls({ route, go, rule, span, by }: { route: Route; go: Go; rule: R
       <Segments
         label="Range"
         choices={[
-          { value: "fit", name: "All", hint: "All that was read of the log" },
+          isWhole ? { value: "fit", name: "All" } : { value: "fit", name: "Newest", hint: "The newest 3,000 events, which were read of the log" },
           { value: "24h", name: "24 h" },
           { value: "7d", name: "7 d" },
           { value: "30d", name: "30 d" },

@@ -38,7 +38,10 @@ async function readAll(tenant: string, principal: string, type: string, signal: 
     cursor = answer?.body.next ?? null;
     if (cursor === null) break;
   }
-  return { events: found.reverse(), isWhole: cursor === null };
+  found.reverse();
+  if (cursor === null) return { events: found, isWhole: true, since: found[0]?.ingested_at ?? null };
+  const first = await ask<EventList>(events(tenant, principal, [["order", "position"], ["type", type], ["limit", "1"]]), signal);
+  return { events: found, isWhole: false, since: first?.body.items[0]?.ingested_at ?? null };
 }
 
 async function readNewest(tenant: string, principal: string, type: string, log: Log, signal: AbortSignal): Promise<Log> {

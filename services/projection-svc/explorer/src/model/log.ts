@@ -9,6 +9,8 @@ export interface Log {
   readonly events: readonly LoggedEvent[];
   /** Whether there is nothing before the first of them. */
   readonly isWhole: boolean;
+  /** When the first event was stored, be it among them or not. */
+  readonly since: string | null;
 }
 
 /** Something that changed a window which the log had already gone past. */

@@ -13,8 +13,12 @@ import { useWidth } from "./use-width";
 export interface TimeMachineProps {
   stops: readonly LoggedEvent[];
   isWhole: boolean;
+  /** When the first event of all was stored. */
+  first: string | null;
   marks: readonly Mark[];
   since: readonly Mark[];
+  /** Windows that are shown and have been rewritten since. */
+  rewritten: number;
   at: Moment | null;
   /** The moment that is shown, as the service resolved it. */
   version: string;
@@ -39,7 +43,7 @@ export function TimeMachine(props: TimeMachineProps): JSX.Element {
   const [axis, setAxis] = useState<Axis>(props.isWhole ? "events" : "clock");
   const last = stops.length - 1;
   const index = at === null ? last : "version" in at ? lastAt(stops, seqOf(at.version)) : lastBy(stops, at.asOf);
-  const [from, to] = useSpan(stops);
+  const [from, to] = useSpan(stops, props.first);
   const steps = axis === "events" ? last : STEPS;
   const here = at === null ? steps : axis === "events" ? Math.max(0, index) : clockStep(props, index, from, to);
 
@@ -67,7 +71,7 @@ export function TimeMachine(props: TimeMachineProps): JSX.Element {
           <strong>{props.asOf ? showInstant(props.asOf, zone, Boolean(at)) : "before the first event"}</strong>
           <span class="quiet">
             <code>{props.version}</code>
-            {stops.length > 0 && <> · event {Math.max(0, index + 1).toLocaleString("en")} of {stops.length.toLocaleString("en")}{props.isWhole ? "" : " newest"}</>}
+            {stops.length > 0 && <> · {index < 0 && !props.isWhole ? "before" : `event ${Math.max(0, index + 1).toLocaleString("en")} of`} {props.isWhole ? "" : "the newest "}{stops.length.toLocaleString("en")}</>}
           </span>
         </p>
         <p class="changes">{words.changes}</p>
@@ -145,27 +149,27 @@ function lastBy(stops: readonly LoggedEvent[], asOf: string): number {
   return stops.findLastIndex((one) => compareInstants(one.ingested_at, asOf) <= 0);
 }
 
-/** From the first event that was read to now. */
-function useSpan(stops: readonly LoggedEvent[]): [number, number] {
-  const first = stops[0];
+/** From the first event to now. */
+function useSpan(stops: readonly LoggedEvent[], first: string | null): [number, number] {
   const now = useRef(Date.now());
   useEffect(() => void (now.current = Date.now()), [stops]);
-  return [first ? millis(first.ingested_at) : now.current - 1000, now.current];
+  return [first ? millis(first) : now.current - 1000, now.current];
 }
 
-function clockStep({ at, stops }: TimeMachineProps, index: number, from: number, to: number): number {
+function clockStep({ at, stops, asOf }: TimeMachineProps, index: number, from: number, to: number): number {
   if (!at) return STEPS;
-  const ms = "asOf" in at ? millis(at.asOf) : millis(stops[index]?.ingested_at ?? instant(from));
+  const ms = "asOf" in at ? millis(at.asOf) : millis(stops[index]?.ingested_at ?? asOf ?? instant(from));
   return Math.min(STEPS - 1, Math.max(0, Math.round(((ms - from) / (to - from)) * STEPS)));
 }
 
-function describe({ at, asOf, since, zone }: TimeMachineProps, index: number): { moment: string; changes: string } {
+function describe({ at, asOf, since, rewritten, zone }: TimeMachineProps, index: number): { moment: string; changes: string } {
   const moment = at === null ? "Now" : asOf ? `As known at ${showInstant(asOf, zone)}, event ${index + 1}` : "Before the first event";
   if (at === null) return { moment, changes: "Slide back to see what was known, and what has changed since." };
   const late = since.filter((mark) => mark.kind === "late").length;
   const voids = since.length - late;
   const parts = [late && many(late, "late event"), voids && many(voids, "void")].filter(Boolean);
-  return { moment, changes: parts.length ? `${parts.join(" and ")} ${late + voids === 1 ? "has" : "have"} rewritten this since.` : "Nothing that was known then has been rewritten since." };
+  if (parts.length) return { moment, changes: `${parts.join(" and ")} ${late + voids === 1 ? "has" : "have"} rewritten this since.` };
+  return { moment, changes: rewritten ? `${many(rewritten, "window has", "windows have")} been rewritten since.` : "Nothing of what is shown has been rewritten since." };
 }
 
 /** Steps on by itself; waits while an answer is on its way. Calmer for those who asked for less motion. */
