@@ -127,7 +127,7 @@ test("history is redrawn as it was known, and what has rewritten it lights up", 
   await expect(page.getByRole("button", { name: "Pause" })).toBeVisible();
   await page.getByRole("button", { name: "Pause" }).click();
   await page.getByRole("button", { name: "Now", exact: true }).click();
-  await expect(page.getByText("As known now")).toBeVisible();
+  await expect(page.getByText("As known now", { exact: true })).toBeVisible();
 });
 
 test("a window tells the events behind it, and what has changed it since", async ({ page }) => {
