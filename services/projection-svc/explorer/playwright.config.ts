@@ -8,7 +8,7 @@ export default defineConfig({
   testDir: "tests",
   outputDir: "tests/out",
   globalSetup: "./tests/system.ts",
-  timeout: 30_000,
+  timeout: 60_000,
   expect: { timeout: 6_000 },
   workers: 1,
   reporter: [["list"]],
