@@ -1,6 +1,7 @@
 // The page becomes one file, so that it is one route and one path of an ingress; its scripts and styles
 // are allowed by their hashes, which stand in the policy that is served with it.
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
 
 const API = process.env["AEVON_URL"] ?? "http://127.0.0.1:8080";
@@ -19,6 +20,9 @@ function policy(script: string, style: string): string {
     "frame-ancestors 'none'",
   ].join("; ");
 }
+
+/** What the page holds of others goes with their terms. */
+const notice = (): string => `<!-- This page holds Preact:\n\n${readFileSync("node_modules/preact/LICENSE", "utf8").trim()}\n-->`;
 
 /** Puts script and style into the page, and writes the policy beside it. */
 function inOneFile(): Plugin {
@@ -45,6 +49,7 @@ function inOneFile(): Plugin {
       html = html
         .replace(/<script type="module"[^>]*><\/script>\s*/, "")
         .replace(/<link rel="stylesheet"[^>]*>\s*/, "")
+        .replace("<html", () => `${notice()}\n<html`)
         .replace("</head>", () => `<style>${style}</style>\n</head>`)
         .replace("</body>", () => `<script type="module">${script}</script>\n</body>`);
       page.source = html;
