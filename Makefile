@@ -10,7 +10,7 @@ SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim crashes fuzz contract check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz contract explorer check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ fuzz: cargo ## feed parsers what may break them, coverage-guided (TIME=60 second
 
 contract: bins tools ## send services what their OpenAPI documents allow, and what they don't (TIME=60 seconds each)
 	@$(BIN)/with-postgres -- $(TOOLS)/python deploy/contract.py $(BIN) $(TIME)
+
+explorer: bins ## build the page of the explorer anew, and try it in a browser; needs Node, and Chromium
+	@services/projection-svc/explorer/check.sh $(BIN)
 
 check: fmt lint docs ## check format, lints and documentation
 

@@ -38,6 +38,8 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// Answering questions.
     pub projection: ProjectionSettings,
+    /// The page that shows states.
+    pub explorer: ExplorerSettings,
     /// Stopping.
     pub shutdown: ShutdownSettings,
     /// The log on standard error.
@@ -221,6 +223,20 @@ impl Default for ProjectionSettings {
         Self {
             query_budget: HumanDuration::from_secs(10),
         }
+    }
+}
+
+/// The page that shows states.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplorerSettings {
+    /// Whether projection-svc serves it at `/`.
+    pub enabled: bool,
+}
+
+impl Default for ExplorerSettings {
+    fn default() -> Self {
+        Self { enabled: true }
     }
 }
 

@@ -106,6 +106,10 @@ imagePullSecrets:
 - {component: projection, method: GET, type: Prefix, path: /v1/principals}
 - {component: projection, method: GET, type: Prefix, path: /v1/rules}
 - {component: projection, method: GET, type: Prefix, path: /api/v1/meters}
+{{- $settings := mergeOverwrite (deepCopy .Values.settings) (deepCopy (default dict .Values.projection.settings)) }}
+{{- if dig "explorer" "enabled" true $settings }}
+- {component: projection, method: GET, type: Exact, path: /}
+{{- end }}
 {{- end }}
 
 {{/* The largest number of pods of a component. Takes "root" and "component". */}}

@@ -168,7 +168,9 @@ async fn serve(
                 prepared.context("the system did not come up in time")??;
             }
         }
-        println!("\nAevon is up at {base}; its rules: curl -s '{base}/v1/rules'");
+        println!(
+            "\nAevon is up at {base}: open it in a browser; its rules: curl -s '{base}/v1/rules'"
+        );
         if with_sample {
             println!("{}", sample::what_to_try(&base));
         }

@@ -12,6 +12,7 @@ use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa::{Modify, ToSchema};
 
 pub(crate) mod events;
+pub(crate) mod explorer;
 pub(crate) mod feed;
 pub(crate) mod format;
 pub(crate) mod openmeter;
@@ -71,7 +72,8 @@ fn unavailable(detail: String) -> Problem {
         principals::list,
         rules::list,
         rules::get,
-        openmeter::query
+        openmeter::query,
+        explorer::get
     ),
     components(schemas(state::Estimate)),
     modifiers(&Flattened)

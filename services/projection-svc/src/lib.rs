@@ -62,6 +62,8 @@ pub struct Projection {
     budget: Duration,
     /// How far an `as_of` may lie ahead of the clock, in microseconds: as far as an event.
     max_future_skew_us: i64,
+    /// Whether `/` is the explorer.
+    has_explorer: bool,
     /// Empty until the database was reached: only it knows how many there are.
     partitions: Arc<OnceLock<i32>>,
     metrics: ProjectionMetrics,
@@ -101,6 +103,7 @@ impl Projection {
             },
             budget,
             max_future_skew_us: i64::try_from(skew.as_micros()).unwrap_or(i64::MAX / 4),
+            has_explorer: settings.explorer.enabled,
             partitions: Arc::default(),
             metrics: ProjectionMetrics::new(metrics)?,
             heads: Heads::default(),
@@ -186,7 +189,8 @@ impl Projection {
                 .get("/v1/principals/{tenant}", http::principals::list)
                 .get("/v1/rules", http::rules::list)
                 .get("/v1/rules/{name}", http::rules::get)
-                .get("/api/v1/meters/{meter}/query", http::openmeter::query);
+                .get("/api/v1/meters/{meter}/query", http::openmeter::query)
+                .get("/", http::explorer::get);
         }
     }
 }

@@ -104,6 +104,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("projection.query_budget", "how long one question may take"),
     (
+        "explorer.enabled",
+        "serve the explorer, a page that shows states, at / of projection-svc",
+    ),
+    (
         "shutdown.grace",
         "how long work in flight may take to finish",
     ),

@@ -11,6 +11,7 @@ mod concurrency;
 mod crashes;
 mod disk;
 mod explain;
+mod explorer;
 mod failover;
 mod fleet;
 mod formats;
