@@ -7,8 +7,10 @@
 mod check;
 mod cost;
 mod kind;
+mod places;
 mod subject;
 
+pub use places::Place;
 pub use subject::Subject;
 
 use cel::extractors::This;
@@ -17,6 +19,7 @@ use cel::{Context, Env, ExecutionError, ParseErrors, Program, Value};
 use check::Checked;
 use regex::Regex;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 /// Longest expression, in bytes.
@@ -122,6 +125,21 @@ impl Filter {
     /// What it reads of an event.
     pub fn reads(&self) -> Reads {
         self.checked.reads
+    }
+
+    /// The places of an event that it reads, each with all that stands below it.
+    pub fn places(&self) -> BTreeSet<Place> {
+        places::of(self.program.expression())
+    }
+
+    /// Whether documents of so many bytes at most may be too large for it, so that its verdict depends on
+    /// more than [`Filter::places`].
+    pub fn may_be_too_dear(&self, data_bytes: u64, metadata_bytes: u64) -> bool {
+        let reads = self.checked.reads;
+        !self
+            .checked
+            .cost
+            .allows_all(reads, data_bytes, metadata_bytes)
     }
 
     /// What it gives where that is never a boolean, so that it fails on every event.

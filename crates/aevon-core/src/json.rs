@@ -174,6 +174,16 @@ impl Path {
         Ok(Self(tokens))
     }
 
+    /// A place by its keys; none where there are none.
+    pub fn of(keys: Vec<String>) -> Option<Self> {
+        (!keys.is_empty()).then_some(Self(keys))
+    }
+
+    /// Its keys, from the outside in.
+    pub fn keys(&self) -> &[String] {
+        &self.0
+    }
+
     /// One spelling for each place: a JSON Pointer.
     pub fn canonical(&self) -> String {
         self.0

@@ -7,8 +7,10 @@
 pub mod amount;
 pub mod append;
 pub mod calendar;
+pub mod erasure;
 pub mod event;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod fold;
 pub mod identity;

@@ -14,8 +14,11 @@ const DISTRIBUTED: &str = "partitions|principals|tenants|events|voids|series|pre
                            sweep_checkpoints|sweep_leases|discards";
 
 /// About many partitions, and why.
-const OF_MANY: [(&str, &str); 27] = [
+const OF_MANY: [(&str, &str); 30] = [
     ("discards_due", "what is to be deleted, wherever"),
+    ("export_heads", "the whole log"),
+    ("export_principals", "all principals"),
+    ("import_standing", "whether anything is here"),
     ("log_ahead", "where a tenant's feed is"),
     ("log_feed", "a tenant's feed"),
     ("log_heads", "the heads of all partitions"),
@@ -160,7 +163,13 @@ fn what_leaves_its_node_is_found() {
 }
 
 /// Tables that stay on one node: nothing about a partition reads them.
-const LOCAL: [&str; 3] = ["api_keys", "compatibility", "rejected_events"];
+const LOCAL: [&str; 5] = [
+    "api_keys",
+    "compatibility",
+    "erasures",
+    "imports",
+    "rejected_events",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_table_is_distributed_by_partition_or_is_on_every_node_or_on_one() {

@@ -6,6 +6,7 @@ use crate::statement::Statement;
 use crate::values::{JsonString, JsonText, from_pg, to_pg};
 use aevon_core::append::{Head, Standing, Stored};
 use aevon_core::event::NewEvent;
+use aevon_core::export;
 use aevon_core::position::Position;
 use aevon_core::time::Timestamp;
 use diesel::pg::data_types::PgTimestamp;
@@ -195,6 +196,20 @@ impl<'a> Rows<'a> {
         self.types.push(&event.event_type);
         self.data.push(JsonText(&event.data));
         self.metadata.push(JsonText(&event.metadata));
+    }
+
+    /// Adds an event as it was stored elsewhere.
+    pub(crate) fn push_exported(&mut self, event: &'a export::Event<'_>) {
+        self.seqs.push(event.seq);
+        self.principal_nos.push(event.principal_no);
+        self.occurred_ats.push(to_pg(event.occurred_at));
+        self.ingested_ats.push(to_pg(event.ingested_at));
+        self.partitions.push(event.partition);
+        self.schema_versions.push(event.schema_version);
+        self.event_ids.push(&event.event_id);
+        self.types.push(&event.event_type);
+        self.data.push(JsonText(event.data.get()));
+        self.metadata.push(JsonText(event.metadata.get()));
     }
 
     /// How many there are.

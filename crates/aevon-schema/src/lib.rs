@@ -12,8 +12,11 @@ pub mod database;
 pub mod discards;
 #[cfg(test)]
 mod distribution;
+pub mod erasure;
 mod error;
 mod events;
+pub mod export;
+pub mod import;
 pub mod log;
 pub mod migrate;
 mod partitions;

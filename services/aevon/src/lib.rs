@@ -1,5 +1,5 @@
-//! The operator's command line: `migrate`, `key`, `rules`, `verify`, `rebuild`, and `dev`, the whole
-//! system in one process.
+//! The operator's command line: `migrate`, `key`, `rules`, `verify`, `rebuild`, `export`, `import`, `erase`,
+//! and `dev`, the whole system in one process.
 //!
 //! Invariant: a command exits 0 only on success; a failure is one line on standard error, after the
 //! faults of files, one a line.
@@ -22,7 +22,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 mod dev;
+mod erase;
+mod export;
+mod import;
 mod key;
+mod lines;
 mod metrics;
 mod migrate;
 mod openapi;
@@ -73,6 +77,15 @@ enum Command {
         #[arg(long)]
         give_up: bool,
     },
+    /// Writes the log and its rules as lines of JSON, with which another database can begin
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
+    /// Begins an empty database with an export
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
+    /// Erases a principal: its name and all that no rule reads of its events, for ever
+    #[command(after_help = erase::EXAMPLES)]
+    Erase(erase::EraseArgs),
     /// Asks services whether they are ready
     #[command(after_help = ready::EXAMPLES)]
     Ready(ready::ReadyArgs),
@@ -116,6 +129,9 @@ fn run(command: Command) -> anyhow::Result<()> {
                 give_up: false,
             } => rebuild::run(&settings, &rule).await,
             Command::Rebuild { rule, .. } => rebuild::give_up(&settings, &rule).await,
+            Command::Export(args) => export::run(&settings, args).await,
+            Command::Import(args) => import::run(&settings, args).await,
+            Command::Erase(args) => erase::run(&settings, args).await,
             Command::Ready(args) => ready::run(&args),
             Command::Dev(args) => dev::run(settings, args).await,
             Command::Metrics => {

@@ -58,6 +58,22 @@ impl Cost {
                 items = items.max(subject.metadata().longest as u64);
             }
         }
+        self.is_within(bytes, items)
+    }
+
+    /// The same of all documents of so many bytes, whatever is in them: as text, an item of an array
+    /// takes three bytes and one of an object more.
+    pub(super) fn allows_all(self, reads: Reads, data: u64, metadata: u64) -> bool {
+        let read = [(reads.data, data), (reads.metadata, metadata)];
+        let read = read.iter().filter(|(is_read, _)| *is_read);
+        let (bytes, items) = read.fold(
+            (self.text, self.longest.max(1)),
+            |(sum, most), (_, bytes)| (sum.saturating_add(*bytes), most.max(bytes / 3 + 1)),
+        );
+        self.is_within(bytes, items)
+    }
+
+    fn is_within(self, bytes: u64, items: u64) -> bool {
         let steps = self.factors.iter().rev().try_fold(0_u64, |sum, factor| {
             sum.checked_mul(items)?.checked_add(*factor)
         });

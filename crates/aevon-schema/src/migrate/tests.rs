@@ -13,6 +13,14 @@ use tokio_postgres::Client;
 /// The schema from which on a database says which programs it serves.
 const FIRST_THAT_SAYS: &str = "20261128000010";
 
+/// What a migration changed without programs before it noticing, and why they don't.
+const HARMLESS: [(&str, &str, &str); 1] = [(
+    "20261128000011",
+    "function refuse_change() was",
+    "it refuses programs what it refused them before; what it lets pass is an erasure, which they see \
+     by `partitions.erasures`",
+)];
+
 /// A database that is migrated step by step, and a client that looks.
 struct World {
     pg: Option<AsyncPgConnection>,
@@ -76,7 +84,12 @@ async fn up_down_up_is_one_schema_and_each_step_only_adds_or_says_that_it_does_n
         let after = world.catalog().await;
         assert_ne!(after, before, "{version} does nothing");
         if *version > *FIRST_THAT_SAYS {
-            let breaks = contractions(&before, &after);
+            let is_harmless = |what: &String| {
+                let mut known = HARMLESS.iter();
+                known.any(|(of, begins, _)| *of == version && what.starts_with(begins))
+            };
+            let mut breaks = contractions(&before, &after);
+            breaks.retain(|what| !is_harmless(what));
             assert!(
                 breaks.is_empty() || world.oldest().await == version,
                 "programs that don't know {version} can't go on, and it does not say so: {breaks:#?}"

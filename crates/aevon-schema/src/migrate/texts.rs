@@ -1,7 +1,7 @@
 //! What each migration says, for whoever wants to read it before it runs.
 
 /// The migrations by name, in order. A test holds the list to the folder.
-const TEXTS: [(&str, &str); 10] = [
+const TEXTS: [(&str, &str); 11] = [
     (
         "2026-11-24-000001_log",
         include_str!("../../../../migrations/2026-11-24-000001_log/up.sql"),
@@ -41,6 +41,10 @@ const TEXTS: [(&str, &str); 10] = [
     (
         "2026-11-28-000010_roles",
         include_str!("../../../../migrations/2026-11-28-000010_roles/up.sql"),
+    ),
+    (
+        "2026-11-28-000011_data_life",
+        include_str!("../../../../migrations/2026-11-28-000011_data_life/up.sql"),
     ),
 ];
 

@@ -6,6 +6,7 @@
 
 mod append;
 mod dice;
+mod erasure;
 mod explain;
 mod fault;
 mod fold;

@@ -9,6 +9,7 @@ mod audit;
 mod calendars;
 mod concurrency;
 mod crashes;
+mod data_life;
 mod disk;
 mod explain;
 mod explorer;

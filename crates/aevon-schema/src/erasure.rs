@@ -1,0 +1,306 @@
+//! Legal erasure: a principal's name becomes one that says nothing, and its events lose what may say
+//! whose they are. The single exception to an append-only log.
+//!
+//! Invariant: all of it is one transaction, and whatever changes the log is `erase_principal`, a function
+//! of the database that only the owner may call and that notes each erasure in `erasures`.
+//! Invariant: where no rule is in the way, no answer changes. Where one is, and that is wanted, what the
+//! buckets hold of the principal is folded anew from what is left (see [`refold`]).
+//! Ordering: rules, then the lease, then the events, and the partition's row last and shortly: writers
+//! wait for as long as it takes to blank what came in since.
+
+use crate::database::Connection;
+use crate::error::StoreError;
+use crate::principals::{self, Unknown};
+use crate::rules::{self, read_definition};
+use crate::statement::Statement;
+use crate::values::{JsonString, JsonText};
+use aevon_core::erasure::{self as core, Extent, Extents, Obstacle, Plan, Version};
+use aevon_core::identity::partition_of;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use std::collections::BTreeSet;
+
+mod refold;
+mod totals;
+
+/// Whom to erase, and how.
+#[derive(Clone, Debug)]
+pub struct Erasure {
+    /// Whose principal.
+    pub tenant_id: String,
+    /// Who.
+    pub principal_id: String,
+    /// Places that rules read and that say nothing of anybody: `data.region`.
+    pub keep: BTreeSet<String>,
+    /// Whether places that rules read are blanked too, by which answers change.
+    pub is_forced: bool,
+    /// Whether nothing is done in the end.
+    pub is_rehearsal: bool,
+}
+
+/// What was erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Under which name the events are found now; none where there were none.
+    pub pseudonym: Option<String>,
+    /// Events that were blanked.
+    pub events: i64,
+    /// Rejected events that were deleted.
+    pub rejected: i64,
+    /// Places that were blanked though rules read them.
+    pub blanked: Vec<Obstacle>,
+}
+
+/// Why nothing was erased.
+#[derive(Debug, thiserror::Error)]
+pub enum ErasureError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No event, and no rejected one, is theirs.
+    #[error("the tenant has no principal of that name, and nothing that was rejected names it")]
+    Nobody,
+    /// Rules read more than numbers of the events.
+    #[error("rules read what would be erased")]
+    InTheWay(Vec<Obstacle>),
+    /// Places to keep that no rule reads.
+    #[error("no rule reads {}, so nothing of it is kept", .0.join(", "))]
+    Unread(Vec<String>),
+    /// Other events than those that were looked at came in meanwhile.
+    #[error("events that other rules read came in meanwhile; run it again")]
+    Moved,
+    /// No random numbers.
+    #[error("this system gives no random numbers: {0}")]
+    NoChance(String),
+}
+
+impl From<diesel::result::Error> for ErasureError {
+    fn from(error: diesel::result::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+/// Sweeps hold their lease, and `aevon rules apply` its lock, for less; what is computed in between
+/// takes as long as it takes.
+const SETTINGS: &str = "SET lock_timeout = '2min'; SET idle_in_transaction_session_timeout = 0";
+/// Most rejected events, of up to 256 KiB each, that are looked at together.
+const REJECTED_PAGE: i64 = 64;
+
+/// Erases a principal over a connection that is used for nothing else.
+///
+/// # Errors
+/// See [`ErasureError`]; nothing was changed then.
+pub async fn erase(
+    connection: &mut Connection,
+    partitions: i32,
+    erasure: &Erasure,
+    random: impl FnMut() -> Result<u128, String>,
+) -> Result<Erased, ErasureError> {
+    connection.begin_use();
+    let mut pg = &connection.pg;
+    pg.batch_execute(SETTINGS).await?;
+    pg.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        .await?;
+    let done = run(&mut connection.pg, partitions, erasure, random).await;
+    let end = match done.is_ok() && !erasure.is_rehearsal {
+        true => "COMMIT",
+        false => "ROLLBACK",
+    };
+    connection.pg.batch_execute(end).await?;
+    connection.end_use();
+    done
+}
+
+async fn run(
+    pg: &mut AsyncPgConnection,
+    partitions: i32,
+    erasure: &Erasure,
+    random: impl FnMut() -> Result<u128, String>,
+) -> Result<Erased, ErasureError> {
+    let (tenant_id, principal_id) = (&erasure.tenant_id, &erasure.principal_id);
+    // No rule begins to read what is blanked here, and no other erasure runs.
+    rules::lock(pg).await?;
+    let partition = partition_of(tenant_id, principal_id, partitions);
+    let principal_no = number(pg, partition, erasure).await?;
+    let rejected = rejected(pg, erasure).await?;
+    if principal_no.is_none() && rejected.is_empty() {
+        return Err(ErasureError::Nobody);
+    }
+    let look = Look {
+        versions: versions(pg).await?,
+        partition,
+        principal_no: principal_no.unwrap_or_default(),
+    };
+    let plan = look.plan(pg, erasure, 0).await?;
+    if !plan.unread.is_empty() {
+        return Err(ErasureError::Unread(plan.unread));
+    }
+    if !plan.obstacles.is_empty() && !erasure.is_forced {
+        return Err(ErasureError::InTheWay(plan.obstacles));
+    }
+    let pseudonym = core::pseudonym(tenant_id, partition, partitions, random);
+    let pseudonym = pseudonym.map_err(ErasureError::NoChance)?;
+    let step = Step {
+        erasure,
+        partition,
+        pseudonym: &pseudonym,
+        plan: &plan,
+        rejected: &rejected,
+    };
+    let changed: Vec<i32> = plan.changed.iter().copied().collect();
+    if !changed.is_empty() {
+        lease(pg, partition).await?;
+    }
+    let (.., blanked_to) = step.run(pg, false).await?;
+    if let (Some(principal_no), false) = (principal_no, changed.is_empty()) {
+        let whose = refold::Whose {
+            tenant_id,
+            pseudonym: &pseudonym,
+            partition,
+            principal_no,
+        };
+        refold::run(pg, &whose, &look.versions, &changed).await?;
+    }
+    let (events, rejected, _) = step.run(pg, true).await?;
+    // What came in meanwhile may be of a type, or of a size, that nobody has looked at.
+    let later = look.plan(pg, erasure, blanked_to).await?;
+    if later
+        .obstacles
+        .iter()
+        .any(|one| !plan.obstacles.contains(one))
+    {
+        return Err(ErasureError::Moved);
+    }
+    Ok(Erased {
+        pseudonym: principal_no.map(|_| pseudonym),
+        events,
+        rejected,
+        blanked: plan.obstacles,
+    })
+}
+
+async fn number(
+    pg: &AsyncPgConnection,
+    partition: i32,
+    erasure: &Erasure,
+) -> Result<Option<i64>, StoreError> {
+    let mut asked = Unknown::default();
+    asked.push(&erasure.tenant_id, &erasure.principal_id, partition);
+    let found = principals::find(pg, &[partition], &asked).await?;
+    Ok(found.into_iter().next().map(|(_, _, number)| number))
+}
+
+/// What was rejected of the principal's, by number.
+async fn rejected(pg: &mut AsyncPgConnection, erasure: &Erasure) -> Result<Vec<i64>, StoreError> {
+    let (mut after, mut found) = (0, Vec::new());
+    loop {
+        let query = diesel::sql_query(include_str!("sql/erasure_rejected.sql"))
+            .bind::<Text, _>(&erasure.tenant_id)
+            .bind::<BigInt, _>(after)
+            .bind::<BigInt, _>(REJECTED_PAGE);
+        let page: Vec<(i64, String, Vec<u8>)> = Statement::<_, (BigInt, Text, Binary)>::new(query)
+            .load(pg)
+            .await?;
+        let Some((last, ..)) = page.last() else {
+            return Ok(found);
+        };
+        after = *last;
+        let is_theirs = |faults: &str, body: &[u8]| {
+            let who = &erasure.principal_id;
+            core::mentions(body, who) || core::repeats(faults, who)
+        };
+        let theirs = page
+            .iter()
+            .filter(|(_, faults, body)| is_theirs(faults, body));
+        found.extend(theirs.map(|(number, ..)| *number));
+    }
+}
+
+async fn versions(pg: &mut AsyncPgConnection) -> Result<Vec<Version>, StoreError> {
+    let query = diesel::sql_query(include_str!("sql/erasure_versions.sql"));
+    let rows: Vec<(i32, i32, JsonString)> = Statement::<_, (Integer, Integer, Jsonb)>::new(query)
+        .load(pg)
+        .await?;
+    let version = |(rule_no, version, JsonString(definition))| {
+        Ok(Version {
+            rule_no,
+            version,
+            rule: read_definition(&definition)?,
+        })
+    };
+    rows.into_iter().map(version).collect()
+}
+
+/// Takes the right to write the buckets of a partition, when its sweeper gives it back.
+async fn lease(pg: &mut AsyncPgConnection, partition: i32) -> Result<(), StoreError> {
+    let query =
+        diesel::sql_query(include_str!("sql/erasure_lease.sql")).bind::<Integer, _>(partition);
+    let _: Vec<(i32,)> = Statement::<_, (Integer,)>::new(query).load(pg).await?;
+    Ok(())
+}
+
+/// What an erasure is planned by.
+struct Look {
+    versions: Vec<Version>,
+    partition: i32,
+    principal_no: i64,
+}
+
+impl Look {
+    /// The plan by the events behind a position.
+    async fn plan(
+        &self,
+        pg: &mut AsyncPgConnection,
+        erasure: &Erasure,
+        after: i64,
+    ) -> Result<Plan, StoreError> {
+        let query = diesel::sql_query(include_str!("sql/erasure_extents.sql"))
+            .bind::<Integer, _>(self.partition)
+            .bind::<BigInt, _>(self.principal_no)
+            .bind::<BigInt, _>(after);
+        let rows: Vec<(String, i64, i64)> = Statement::<_, (Text, BigInt, BigInt)>::new(query)
+            .load(pg)
+            .await?;
+        let extent = |(event_type, data, metadata): (String, i64, i64)| {
+            let extent = Extent {
+                data: data.unsigned_abs(),
+                metadata: metadata.unsigned_abs(),
+            };
+            (event_type, extent)
+        };
+        let extents: Extents = rows.into_iter().map(extent).collect();
+        Ok(core::plan(&self.versions, &extents, &erasure.keep))
+    }
+}
+
+/// What the function of the database is told.
+struct Step<'a> {
+    erasure: &'a Erasure,
+    partition: i32,
+    pseudonym: &'a str,
+    plan: &'a Plan,
+    rejected: &'a [i64],
+}
+
+impl Step<'_> {
+    /// Blanks what stands; the last time also what came in since, and the name. How many events and
+    /// rejected ones that were until now, and up to where.
+    async fn run(
+        &self,
+        pg: &mut AsyncPgConnection,
+        is_last: bool,
+    ) -> Result<(i64, i64, i64), StoreError> {
+        let query = diesel::sql_query(include_str!("sql/erasure_run.sql"))
+            .bind::<Text, _>(&self.erasure.tenant_id)
+            .bind::<Text, _>(&self.erasure.principal_id)
+            .bind::<Integer, _>(self.partition)
+            .bind::<Text, _>(self.pseudonym)
+            .bind::<Jsonb, _>(JsonText(&self.plan.kept))
+            .bind::<Array<BigInt>, _>(self.rejected)
+            .bind::<Bool, _>(!self.plan.obstacles.is_empty())
+            .bind::<Bool, _>(is_last);
+        Ok(Statement::<_, (BigInt, BigInt, BigInt)>::new(query)
+            .get_result(pg)
+            .await?)
+    }
+}

@@ -1,0 +1,12 @@
+-- erasure_extents: the types of a principal's events behind a position, with the bytes of the largest
+-- documents of each
+SELECT e.type, max(octet_length(e.data::text))::bigint, max(octet_length(e.metadata::text))::bigint
+FROM (
+    SELECT g.type, g.data, g.metadata
+    FROM events g
+    WHERE g.principal_no = $2
+      AND g.seq > $3
+      AND g.partition = $1
+    ORDER BY g.principal_no, g.seq
+) e
+GROUP BY e.type

@@ -1,0 +1,117 @@
+//! `aevon erase`: a principal's name and what may say whose its events are leave the log.
+//!
+//! Invariant: the old name is printed nowhere and logged nowhere.
+
+use crate::{identifier, reach};
+use aevon_core::erasure::Obstacle;
+use aevon_schema::erasure::{self, Erased, Erasure, ErasureError};
+use aevon_service::settings::Settings;
+use anyhow::bail;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Shown below the options.
+pub(crate) const EXAMPLES: &str = "Examples:\n  \
+    aevon erase --tenant acme --principal ann@example.org --dry-run\n  \
+    aevon erase --tenant acme --principal ann@example.org --keep data.region --keep data.status\n  \
+    aevon erase --tenant acme --principal ann@example.org --keep data.region --force\n\n\
+    Needs the owner of the schema. It can't be undone; backups, and exports that were made before, still\n\
+    have the events. Exit codes: 0 erased, 1 refused (standard error lists which rule reads which place)\n\
+    or failed, 2 wrong usage.";
+
+/// How long one statement may take: it blanks every event of the principal.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Whom to erase.
+#[derive(Debug, Args)]
+pub(crate) struct EraseArgs {
+    /// The tenant
+    #[arg(long, value_name = "TENANT", value_parser = identifier)]
+    tenant: String,
+    /// The principal
+    #[arg(long, value_name = "PRINCIPAL", value_parser = identifier)]
+    principal: String,
+    /// A place that a rule reads and that says nothing of anybody, so that it stays: data.region
+    #[arg(long, value_name = "PLACE")]
+    keep: Vec<String>,
+    /// Blanks also what rules read, and folds the principal's buckets anew: answers change
+    #[arg(long)]
+    force: bool,
+    /// Does everything, takes all of it back, and says what it would have been
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Erases.
+pub(crate) async fn run(settings: &Settings, args: EraseArgs) -> anyhow::Result<()> {
+    let (database, partitions) = reach(settings, "aevon erase", STATEMENT_TIMEOUT).await?;
+    let mut connection = database.connect().await?;
+    let erasure = Erasure {
+        tenant_id: args.tenant,
+        principal_id: args.principal,
+        keep: args.keep.into_iter().collect(),
+        is_forced: args.force,
+        is_rehearsal: args.dry_run,
+    };
+    match erasure::erase(&mut connection, partitions, &erasure, random).await {
+        Ok(erased) => {
+            report(&erased, args.dry_run);
+            Ok(())
+        }
+        Err(ErasureError::InTheWay(obstacles)) => {
+            list(&obstacles);
+            bail!(
+                "nothing was erased: rules read the above; --keep what says nothing of anybody, or \
+                 --force, which blanks it and changes answers"
+            )
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn random() -> Result<u128, String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(u128::from_ne_bytes(bytes))
+}
+
+/// One line a place.
+fn list(obstacles: &[Obstacle]) {
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for Obstacle {
+        place,
+        rule,
+        manner,
+    } in obstacles
+    {
+        places
+            .entry(place)
+            .or_default()
+            .push(format!("{rule} ({manner})"));
+    }
+    for (place, rules) in places {
+        eprintln!("{place}: {}", rules.join(", "));
+    }
+}
+
+fn report(erased: &Erased, is_rehearsal: bool) {
+    let did = match is_rehearsal {
+        true => "would be",
+        false => "were",
+    };
+    match &erased.pseudonym {
+        Some(pseudonym) => println!(
+            "{} events {did} blanked, of {pseudonym} from now on; {} rejected events {did} deleted",
+            erased.events, erased.rejected
+        ),
+        None => println!(
+            "no event was stored; {} rejected events {did} deleted",
+            erased.rejected
+        ),
+    }
+    if !erased.blanked.is_empty() {
+        eprintln!("blanked though rules read it; their buckets {did} folded anew:");
+        list(&erased.blanked);
+    }
+}
