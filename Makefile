@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
+DEMO ?=
 SEEDS ?= 1000
 TIME ?= 60
 ROUNDS ?= 100
@@ -15,10 +16,10 @@ RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## start everything on this machine, with its own Postgres (ARGS="...")
+run: ## start everything on this machine, with its own Postgres (DEMO=1 streams events, ARGS="...")
 	@[ -x $(BIN)/aevon ] || echo "aevon: the first build takes 10 to 20 minutes on two cores; \`make test\` uses the same"
 	@$(MAKE) --no-print-directory -s bins
-	@$(BIN)/aevon dev $(ARGS)
+	@$(BIN)/aevon dev $(if $(DEMO),--demo) $(ARGS)
 
 test: bins ## run all tests against a private Postgres
 	@$(BIN)/with-postgres -- sh -c '$(CARGO) test -q --doc --workspace && $(CARGO) $(RUNNER) --workspace $(ARGS)'
