@@ -54,7 +54,7 @@ docs: cargo
 
 site: ## make a site of docs/ in .aevon/site; a dead link fails
 	@deploy/tools.sh --python
-	@$(TOOLS)/mkdocs build --quiet --clean
+	@$(TOOLS)/mkdocs build --clean
 
 tutorial: bins ## do what docs/tutorial.md and docs/how-to/ say, and compare what comes of it
 	@python3 deploy/tutorial.py $(BIN) docs/tutorial.md

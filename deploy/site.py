@@ -59,8 +59,11 @@ def on_page_markdown(markdown, page, config, files):
 def on_post_build(config):
     for name in BESIDE:
         for _, link, _ in LINK.findall((ROOT / name).read_text()):
-            path = link.partition("#")[0]
-            if "://" not in link and path and not (ROOT / path).exists():
+            path, _, anchor = link.partition("#")
+            if "://" in link or not path:
+                continue
+            page = Path(config["site_dir"], path.removeprefix("docs/")).with_suffix(".html")
+            if not (ROOT / path).exists() or (anchor and f'id="{anchor}"' not in page.read_text()):
                 LOG.warning("%s links to %s, which is not there", name, link)
     for file in Path(config["site_dir"]).rglob("*"):
         pattern = {".html": LOADS, ".css": IMPORTS}.get(file.suffix)
