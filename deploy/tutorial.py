@@ -105,7 +105,11 @@ class System:
         self.process = subprocess.Popen(["bash", "-c", command], cwd=folder, env=env, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True).start()
-        until("the system is up", lambda: self.process.poll() is not None or UP in "".join(self.lines))
+        try:
+            until("the system is up", lambda: self.process.poll() is not None or UP in "".join(self.lines))
+        except SystemExit:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
         if self.process.poll() is not None:
             sys.exit(f"tutorial: `{command}` ended: {''.join(self.lines)}")
 
