@@ -11,7 +11,7 @@ SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim crashes fuzz contract explorer check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz contract explorer check fmt lint docs site tutorial reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,17 @@ lint: cargo
 docs: cargo
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-reference: cargo ## write docs/settings.md, docs/metrics.md and docs/openapi.json anew
-	@for page in settings.md metrics.md openapi.json; do $(CARGO) run -q -p aevon -- $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
+site: ## make a site of docs/ in .aevon/site; a dead link fails
+	@deploy/tools.sh --python
+	@$(TOOLS)/mkdocs build --clean
+
+tutorial: bins ## do what docs/tutorial.md and docs/how-to/ say, and compare what comes of it
+	@python3 deploy/tutorial.py $(BIN) docs/tutorial.md
+	@for page in $(filter-out %/index.md,$(wildcard docs/how-to/*.md)); do \
+	  $(BIN)/with-postgres -- python3 deploy/tutorial.py $(BIN) $$page || exit 1; done
+
+reference: cargo ## write what docs/ has of settings, metrics, verbs and routes anew
+	@for page in settings.md metrics.md cli.md openapi.json; do $(CARGO) run -q -p aevon -- $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
 
 chart: bins tools ## render and check the Helm chart (ARGS="--update" writes its golden files)
 	@$(TOOLS)/python helm/check.py $(BIN) $(ARGS)

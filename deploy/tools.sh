@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings what `make chart`, `make stack` and `make deny` need: Python's packages into .aevon/tools,
-# Debian's onto the machine where they are missing.
+# Brings what `make chart`, `make stack`, `make site` and others need: Python's packages into .aevon/tools,
+# Debian's onto the machine where they are missing, unless `--python` says to leave those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=.aevon/tools
@@ -13,6 +13,7 @@ if ! cmp -s deploy/requirements.txt "$tools/requirements.txt"; then
   cp deploy/requirements.txt "$tools/"
 fi
 
+[ "${1:-}" != --python ] || exit 0
 missing=""
 for one in promtool:prometheus prometheus:prometheus strip:binutils; do
   command -v "${one%:*}" > /dev/null || missing="$missing ${one#*:}"

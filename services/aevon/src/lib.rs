@@ -17,13 +17,14 @@ use aevon_schema::{Database, DatabaseOptions};
 use aevon_service::settings::{Settings, markdown_reference};
 use aevon_service::{cli, telemetry};
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 use std::time::Duration;
 
 mod dev;
 mod erase;
 mod export;
+mod help;
 mod import;
 mod key;
 mod lines;
@@ -95,6 +96,8 @@ enum Command {
     Metrics,
     /// Prints what OpenAPI says of every route of every service
     Openapi,
+    /// Prints the help of every verb, as a document
+    Cli,
     /// Runs the whole system here: Postgres, the three services, sample rules and data
     Dev(dev::DevArgs),
 }
@@ -140,6 +143,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             Command::Openapi => {
                 print!("{}", openapi::reference()?);
+                Ok(())
+            }
+            Command::Cli => {
+                print!("{}", help::reference(Cli::command()));
                 Ok(())
             }
             Command::Settings => {
