@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+"""Drives the examples against real services: `with-postgres -- check.py PROGRAMS EXAMPLE...`.
+
+Each is the real thing: Express, uvicorn, nginx with syslog-ng. On the way to ingest-svc answers get lost, and
+ingest-svc is killed and comes back. What Aevon says in the end has to be what was done, to the number.
+"""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "deploy"))
+from system import System, ask, free_port, until  # noqa: E402
+
+TENANT = "acme"
+# No request may take longer because Aevon is away; a busy machine has its share in it.
+MAX_REQUEST_S = 5
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Road(Server):
+    """The way to ingest-svc: loses the first answer and then every third, after what it answers to was done."""
+
+    def __init__(self, ingest):
+        self.ingest, self.lock, self.answers, self.accepted, self.duplicates = ingest, threading.Lock(), 0, 0, 0
+        super().__init__(Carrier)
+
+    def is_lost(self, answer):
+        with self.lock:
+            self.accepted += answer.get("accepted", 0)
+            self.duplicates += answer.get("duplicate", 0)
+            self.answers += 1
+            return self.answers % 3 == 1
+
+
+class Carrier(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        onward = http.client.HTTPConnection(urllib.parse.urlsplit(self.server.ingest).netloc, timeout=20)
+        try:
+            onward.request("POST", self.path, body, {name: self.headers[name] for name in ("content-type", "authorization")})
+            answer = onward.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True
+            return
+        finally:
+            onward.close()
+        if self.server.is_lost(json.loads(text)):
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        for name in ("content-type", "retry-after"):
+            if answer.headers[name]:
+                self.send_header(name, answer.headers[name])
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+class Model(BaseHTTPRequestHandler):
+    """In the place of a language model: consumes as many tokens as it is asked for."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        answer = {"id": asked["messages"][0]["content"], "model": asked["model"], "choices": [],
+                  "usage": {"total_tokens": asked["max_tokens"]}}
+        text = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+class Trial:
+    """One example: its road, what it has started, and what Aevon says of it."""
+
+    def __init__(self, name, system, key):
+        self.name, self.system, self.key = name, system, key
+        self.road = Road(system.urls["ingest-svc"])
+        self.env = os.environ | {"AEVON_INGEST_URL": self.road.url, "AEVON_STATE_URL": system.urls["projection-svc"], "AEVON_KEY": key}
+
+    def expect(self, what, found, wanted):
+        if found != wanted:
+            sys.exit(f"examples: {self.name}: {what}: {found}, not {wanted}")
+
+    def get(self, path):
+        status, body = ask(self.system.urls["projection-svc"] + path, headers={"authorization": f"Bearer {self.key}"})
+        self.expect(f"GET {path}", status, 200)
+        return json.loads(body)
+
+    def value(self, rule, principal):
+        return int(self.get(f"/v1/state/{TENANT}/{principal}?rule={rule}")["values"][0]["value"])
+
+    def expect_state(self, rule, principal, wanted):
+        self.expect(f"{rule} of {principal}", self.value(rule, principal), wanted)
+        verified = self.get(f"/v1/state/{TENANT}/{principal}/verify?rule={rule}")
+        self.expect(f"{rule} of {principal} agrees with the log", verified["agrees"], True)
+
+    def expect_road(self, events):
+        """Every event was accepted once; answers were lost, so some came again."""
+        self.expect("events accepted", self.road.accepted, events)
+        if not self.road.duplicates:
+            sys.exit(f"examples: {self.name}: no answer was lost: this proves nothing")
+        print(f"examples: {self.name}: {events} events, {self.road.duplicates} of them sent again and counted once")
+
+    def away(self, act):
+        """Does something while ingest-svc is away, from the moment on at which it is killed."""
+        self.system.kill("ingest-svc")
+        try:
+            return act()
+        finally:
+            self.system.start("ingest-svc")
+
+    def stop(self, process):
+        """What it says at its end."""
+        process.send_signal(signal.SIGTERM)
+        out = process.communicate(timeout=60)[0]
+        self.expect("the exit code", process.returncode, 0)
+        return out and json.loads(out.splitlines()[-1])
+
+
+def request(url, method="GET", body=None, headers=None):
+    """(status, length of the body) of an answer that may not take long."""
+    began = time.monotonic()
+    at = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(at.netloc, timeout=60)
+    connection.request(method, at.path, body and json.dumps(body), {"content-type": "application/json"} | (headers or {}))
+    answer = connection.getresponse()
+    length = len(answer.read())
+    connection.close()
+    if time.monotonic() - began > MAX_REQUEST_S:
+        sys.exit(f"examples: {method} {url} took {time.monotonic() - began:.1f} s")
+    return answer.status, length
+
+
+def many(act, items):
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(act, items))
+
+
+def express(trial):
+    limit = 150
+    url = f"http://127.0.0.1:{free_port()}"
+    env = trial.env | {"PORT": url.rpartition(":")[2], "REQUESTS_A_MONTH": str(limit)}
+
+    def start():
+        started = subprocess.Popen(["node", "dist/server.js"], cwd=HERE / "express", env=env, stdout=subprocess.PIPE, text=True)
+        until("express listens", lambda: ask(f"{url}/items/1")[0] == 200)  # without a principal: not metered
+        return started
+
+    def get(principal):
+        return principal, *request(f"{url}/items/{principal}", headers={"x-tenant": TENANT, "x-principal": principal})
+
+    server = start()
+    try:
+        # Numbers of requests that make different sums, one third each before, while and after ingest-svc is away.
+        counts = {"express_a": 15, "express_b": 30, "express_c": 120}
+        third = [principal for principal, count in counts.items() for _ in range(count // 3)]
+        answers = many(get, third) + trial.away(lambda: many(get, third)) + many(get, third)
+        trial.expect("statuses", {status for _, status, _ in answers}, {200})
+        # One after the other, and all at once.
+        statuses = [get("express_q")[1] for _ in range(limit + 5)]
+        trial.expect("the first request that was refused", statuses.index(429), limit)
+        trial.expect("requests that were let in", statuses.count(200), limit)
+        statuses = [status for _, status, _ in many(get, ["express_r"] * (limit + 50))]
+        trial.expect("requests that were let in of many at once", statuses.count(200), limit)
+        trial.expect("left", trial.stop(server)["left"], 0)
+        # Another process knows it all from Aevon.
+        server = start()
+        trial.expect("a quota that was used up", get("express_q")[1], 429)
+        answers += [get("express_c") for _ in range(limit - counts["express_c"])]
+        trial.expect("the rest of a quota", {status for _, status, _ in answers}, {200})
+        trial.expect("the first request after it", get("express_c")[1], 429)
+        trial.expect("left", trial.stop(server)["left"], 0)
+    finally:
+        server.kill()
+    counts["express_c"] = limit
+    for principal, count in counts.items():
+        trial.expect_state("api_requests", principal, count)
+        trial.expect_state("bytes_out", principal, sum(length for name, _, length in answers if name == principal))
+    for principal in ("express_q", "express_r"):
+        trial.expect_state("api_requests", principal, limit)
+    trial.expect_road(sum(counts.values()) + 2 * limit)
+
+
+def fastapi(trial):
+    limit = 1000
+    url = f"http://127.0.0.1:{free_port()}"
+    env = trial.env | {"TENANT": TENANT, "TOKENS_A_MONTH": str(limit), "MODEL_URL": Server(Model).url}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "app:app", "--port", url.rpartition(":")[2], "--log-level", "error"],
+        cwd=HERE / "fastapi", env=env, stdout=subprocess.PIPE, text=True)
+
+    def call(principal, tokens, number=0):
+        body = {"model": "m1", "max_tokens": tokens, "messages": [{"role": "user", "content": f"{principal}-{tokens}-{number}"}]}
+        return request(f"{url}/v1/chat/completions", "POST", body, {"x-principal": principal})[0]
+
+    try:
+        until("uvicorn listens", lambda: ask(f"{url}/openapi.json")[0] == 200)
+        # Powers of two: every call that is lost or counts twice makes another sum.
+        powers = [2**power for power in range(9)]
+        statuses = [call("fastapi_a", tokens) for tokens in powers[:3]]
+        statuses += trial.away(lambda: [call("fastapi_a", tokens) for tokens in powers[3:6]])
+        statuses += [call("fastapi_a", tokens) for tokens in powers[6:]]
+        statuses += many(lambda number: call("fastapi_b", 7, number), range(100))
+        trial.expect("statuses", set(statuses), {200})
+        # 0, 300, 600 and 900 are below 1000.
+        statuses = [call("fastapi_q", 300, number) for number in range(6)]
+        trial.expect("a quota of 1000, by 300", statuses, [200, 200, 200, 200, 429, 429])
+        trial.expect("dropped or refused", [trial.stop(server)[what] for what in ("dropped", "rejected")], [0, 0])
+    finally:
+        server.kill()
+    trial.expect_state("tokens_used", "fastapi_a", sum(powers))
+    trial.expect_state("tokens_used", "fastapi_b", 700)
+    trial.expect_state("tokens_used", "fastapi_q", 1200)
+    trial.expect_road(len(powers) + 100 + 4)
+
+
+def nginx(trial):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        folder.chmod(0o755)  # nginx reads as another user
+        port = str(free_port())
+        conf = (HERE / "nginx/nginx.conf").read_text()
+        Path(folder, "nginx.conf").write_text(conf.replace("listen 127.0.0.1:8088;", f"listen 127.0.0.1:{port};"))
+        for part in ("html", "buffer"):
+            Path(folder, part).mkdir()
+        Path(folder, "html/page.txt").write_text("x" * 257)
+        log = Path(folder, "usage.log")
+        env = trial.env | {"USAGE_LOG": str(log), "BUFFER": str(folder / "buffer"), "AEVON_URL": trial.road.url}
+        state = [f"--persist-file={folder}/persist", f"--pidfile={folder}/pid", f"--control={folder}/control"]
+
+        def ship():
+            return subprocess.Popen(["syslog-ng", "-F", "--no-caps", "-f", HERE / "nginx/syslog-ng.conf", *state], env=env)
+
+        def get(key):
+            return request(f"http://127.0.0.1:{port}/page.txt", headers={"x-api-key": key} if key else {})
+
+        def is_counted():
+            return [trial.value("api_requests", principal) for principal in counts] == list(counts.values())
+
+        counts = {"user_ada": 150, "user_ben": 300}
+        third = ["key-of-ada"] * 50 + ["key-of-ben"] * 100
+        server, shipper = subprocess.Popen(["nginx", "-p", folder, "-c", "nginx.conf"]), ship()
+        try:
+            until("nginx listens", lambda: ask(f"http://127.0.0.1:{port}/")[0] == 401)  # nobody's: not metered
+            answers = many(get, third) + trial.away(lambda: many(get, third))
+            shipper.kill()
+            shipper.wait()
+            answers += many(get, third)
+            shipper = ship()
+            trial.expect("answers", set(answers), {(200, 257)})
+            trial.expect("a stranger's answer", get(None)[0], 401)
+            until(f"nginx: what was shipped is counted ({counts})", is_counted)
+            shipper.terminate()
+            shipper.wait(30)
+        finally:
+            for process in (server, shipper):
+                process.terminate()
+                process.wait(30)
+        trial.expect("lines of the log", len(log.read_text().splitlines()), sum(counts.values()))
+        for principal, count in counts.items():
+            trial.expect_state("api_requests", principal, count)
+            trial.expect_state("bytes_out", principal, 257 * count)
+        trial.expect_road(sum(counts.values()))
+
+
+EXAMPLES = {"express": (express, ["--platform"]), "fastapi": (fastapi, ["--tenant", TENANT]), "nginx": (nginx, ["--tenant", TENANT])}
+
+
+def main():
+    programs = Path(sys.argv[1]).resolve()
+    with System(programs, {}, HERE / "rules") as system:
+        system.start("ingest-svc", "projection-svc")
+        for name in sys.argv[2:]:
+            drive, whose = EXAMPLES[name]
+            trial = Trial(name, system, system.aevon("key", "create", *whose, "--scope", "ingest,read"))
+            drive(trial)
+            status, body = ask(f"{system.urls['ingest-svc']}/v1/rejected/{TENANT}", headers={"authorization": f"Bearer {trial.key}"})
+            trial.expect("what was refused", (status, json.loads(body)["items"]), (200, []))
+
+
+if __name__ == "__main__":
+    main()
