@@ -26,6 +26,8 @@ from system import System, ask, free_port, until  # noqa: E402
 TENANT = "acme"
 # No request may take longer because Aevon is away; a busy machine has its share in it.
 MAX_REQUEST_S = 5
+# So often a sender is told that ingest-svc is away before it comes back: more than some senders try.
+REFUSALS = 5
 
 
 class Server(ThreadingHTTPServer):
@@ -38,10 +40,14 @@ class Server(ThreadingHTTPServer):
 
 
 class Road(Server):
-    """The way to ingest-svc: loses the first answer and then every third, after what it answers to was done."""
+    """The way to ingest-svc: loses the first answer and then every third, after what it answers to was done.
+
+    Where ingest-svc is away it says so as a load balancer does.
+    """
 
     def __init__(self, ingest):
-        self.ingest, self.lock, self.answers, self.accepted, self.duplicates = ingest, threading.Lock(), 0, 0, 0
+        self.ingest, self.lock = ingest, threading.Lock()
+        self.answers = self.refused = self.accepted = self.duplicates = 0
         super().__init__(Carrier)
 
     def is_lost(self, answer):
@@ -63,20 +69,14 @@ class Carrier(BaseHTTPRequestHandler):
             answer = onward.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException):
-            self.close_connection = True
-            return
+            self.server.refused += 1
+            return send(self, 502, "text/html", b"<h1>Bad gateway</h1>")
         finally:
             onward.close()
         if self.server.is_lost(json.loads(text)):
             self.close_connection = True
-            return
-        self.send_response(answer.status)
-        for name in ("content-type", "retry-after"):
-            if answer.headers[name]:
-                self.send_header(name, answer.headers[name])
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        else:
+            send(self, answer.status, answer.headers["content-type"], text)
 
     def log_message(self, *_):
         pass
@@ -89,15 +89,18 @@ class Model(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         answer = {"id": asked["messages"][0]["content"], "model": asked["model"], "choices": [],
                   "usage": {"total_tokens": asked["max_tokens"]}}
-        text = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        send(self, 200, "application/json", json.dumps(answer).encode())
 
     def log_message(self, *_):
         pass
+
+
+def send(handler, status, content_type, text):
+    handler.send_response(status)
+    handler.send_header("content-type", content_type)
+    handler.send_header("content-length", str(len(text)))
+    handler.end_headers()
+    handler.wfile.write(text)
 
 
 class Trial:
@@ -135,10 +138,10 @@ class Trial:
     def away(self, act):
         """Does something while ingest-svc is away, from the moment on at which it is killed."""
         self.system.kill("ingest-svc")
-        try:
-            return act()
-        finally:
-            self.system.start("ingest-svc")
+        done, until_refused = act(), self.road.refused + REFUSALS
+        until(f"{self.name}: it is tried again and again", lambda: self.road.refused >= until_refused)
+        self.system.start("ingest-svc")
+        return done
 
     def stop(self, process):
         """What it says at its end."""
