@@ -21,7 +21,7 @@ made=$(cd fastapi && PATH="$tools/bin:$PATH" openapi-python-client generate --pa
 if grep -B2 -A3 "will not be generated" <<< "$made" >&2; then give_up "the client of Python lacks what docs/openapi.json has"; fi
 
 [ $# -gt 0 ] || set -- express fastapi nginx
-if [[ " $* " = *" nginx "* ]] && ! { command -v nginx syslog-ng > /dev/null && syslog-ng --version | grep -q "Available-Modules:.*\bhttp\b"; }; then
+if [[ " $* " = *" nginx "* ]] && ! { command -v nginx && command -v syslog-ng && syslog-ng --version | grep "Available-Modules:.*\bhttp\b"; } > /dev/null; then
   if [ "$(id -u)" != 0 ] || ! debian nginx-light syslog-ng-core syslog-ng-mod-http 2> /dev/null; then
     echo "examples: nginx is left out: it wants Debian's packages nginx-light, syslog-ng-core and syslog-ng-mod-http, which only root can install, and not beside another syslog" >&2
     set -- "${@/nginx/}"

@@ -31,7 +31,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with ingest, state, model:
         async with Meter(ingest) as app.state.meter:
             app.state.model = model
-            app.state.quota = Quota(state, app.state.meter, TENANT, "tokens_used", Decimal(os.environ.get("TOKENS_A_MONTH", "1000000")))
+            limit, wait_s = Decimal(os.environ.get("TOKENS_A_MONTH", "1000000")), float(os.environ.get("QUOTA_WAIT_S", "0.5"))
+            app.state.quota = Quota(state, app.state.meter, TENANT, "tokens_used", limit, wait_s)
             yield
         print(json.dumps(app.state.meter.counts), flush=True)
 

@@ -23,7 +23,7 @@ from aevon_client.types import UNSET
 
 log = logging.getLogger("uvicorn.error")
 # The longest pause between two tries.
-MAX_PAUSE_S = 5
+MAX_PAUSE_S = 2
 # Refusals that may end: of the key (it may be about to be replaced), of the rate, for want of time or room.
 MAY_END = {401, 403, 408, 429}
 # What a call may raise that did not get its answer: unreachable, too late, not what the document says.
@@ -132,7 +132,7 @@ class Meter:
 class Quota:
     """How much of what a rule adds up to a principal may use in a calendar month (UTC)."""
 
-    def __init__(self, state: AuthenticatedClient, meter: Meter, tenant: str, rule: str, limit: Decimal, deadline_s: float = 0.5):
+    def __init__(self, state: AuthenticatedClient, meter: Meter, tenant: str, rule: str, limit: Decimal, deadline_s: float):
         self.limit = limit
         self._state, self._meter, self._tenant, self._rule, self._deadline_s = state, meter, tenant, rule, deadline_s
 

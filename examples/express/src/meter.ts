@@ -24,7 +24,7 @@ export type Settled = (version: string | null) => void;
 
 const DEFAULTS: Options = { capacity: 10_000, batch: 500, flushMs: 200, deadlineMs: 5_000, log: console.error };
 /** The longest pause between two tries. */
-const MAX_PAUSE_MS = 5_000;
+const MAX_PAUSE_MS = 2_000;
 /** Refusals that may end: of the key (it may be about to be replaced), of the rate, for want of time or room. */
 const MAY_END = [401, 403, 408, 429];
 

@@ -21,6 +21,7 @@ export interface Options {
   /** Most requests of a calendar month (UTC). */
   limit: number;
   refreshMs: number;
+  /** How long a request waits for the first answer. */
   deadlineMs: number;
   mostAccounts: number;
 }

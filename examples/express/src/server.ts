@@ -12,6 +12,7 @@ const meter = new Meter(connect(env("AEVON_INGEST_URL", "http://127.0.0.1:8080")
 const quota = new Quota(connect(env("AEVON_STATE_URL", "http://127.0.0.1:8080"), key), {
   rule: "api_requests",
   limit: Number(env("REQUESTS_A_MONTH", "1000")),
+  deadlineMs: Number(env("QUOTA_WAIT_MS", "250")),
 });
 
 const app = express();
