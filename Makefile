@@ -11,7 +11,7 @@ SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim crashes fuzz contract explorer check fmt lint docs site tutorial reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz contract explorer examples check fmt lint docs site tutorial reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ contract: bins tools ## send services what their OpenAPI documents allow, and wh
 
 explorer: bins ## build the page of the explorer anew, and try it in a browser; needs Node, and Chromium
 	@services/projection-svc/explorer/check.sh $(BIN)
+
+examples: bins ## make clients of the OpenAPI document, and drive each example for real (ARGS=nginx); needs Node
+	@examples/check.sh $(BIN) $(ARGS)
 
 check: fmt lint docs ## check format, lints and documentation
 
