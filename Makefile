@@ -65,8 +65,8 @@ tutorial: bins ## do what docs/tutorial.md and docs/how-to/ say, and compare wha
 	@for page in $(filter-out %/index.md,$(wildcard docs/how-to/*.md)); do \
 	  $(BIN)/with-postgres -- python3 deploy/tutorial.py $(BIN) $$page || exit 1; done
 
-reference: cargo ## write what docs/ has of settings, metrics, verbs and routes anew
-	@for page in settings.md metrics.md cli.md openapi.json; do $(CARGO) run -q -p aevon -- $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
+reference: bins ## write what docs/ has of settings, metrics, verbs and routes anew
+	@for page in settings.md metrics.md cli.md openapi.json; do $(BIN)/aevon $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
 
 chart: bins tools ## render and check the Helm chart (ARGS="--update" writes its golden files)
 	@$(TOOLS)/python helm/check.py $(BIN) $(ARGS)
