@@ -338,9 +338,13 @@ async fn read_once(
     Ok(state)
 }
 
-/// That the answer knows as much as it must.
+/// That the answer knows as much as it must: where no moment is asked for, the answer itself, which may
+/// stand below the head of the snapshot that it was read in.
 fn check_visible(state: &State, query: &StateQuery) -> Result<(), StateError> {
-    let head = state.head;
+    let head = match query.at {
+        None => state.position.seq,
+        Some(_) => state.head,
+    };
     let wanted = Position {
         seq: query.min_seq,
         ..state.position
@@ -413,3 +417,35 @@ const NEWEST: &str = "state";
 const PAST: &str = "state of the past";
 /// The part of it that needs events.
 const PAST_EVENTS: &str = "events of the past";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_below_what_was_wanted_is_none_though_its_snapshot_knew_more() {
+        let at = |seq| Position { partition: 2, seq };
+        let state = State {
+            position: at(167),
+            head: 173,
+            data_through: None,
+            staleness_seconds: 0.0,
+            erasures: 0,
+            states: Vec::new(),
+            buckets: 0,
+            raw_events: 0,
+        };
+        let mut query = StateQuery::newest("acme", "p", Selection::default(), Question::default());
+        query.min_seq = 172;
+        let missing = check_visible(&state, &query).unwrap_err();
+        assert!(
+            matches!(missing, StateError::NotVisible { wanted, head: 167 } if wanted == at(172)),
+            "{missing}"
+        );
+        // Where a moment is asked for, what is known at all has to reach so far.
+        query.at = Some(At::Version(167));
+        assert!(check_visible(&state, &query).is_ok());
+        query.min_seq = 174;
+        assert!(check_visible(&state, &query).is_err());
+    }
+}
