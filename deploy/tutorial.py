@@ -25,7 +25,7 @@ BLOCK_S = 60
 PORT = "8080"
 VARIES = "…"
 START = re.compile(r'make run( \\\n\s*| )ARGS="(.*)"\s*\Z')
-UP = "Ctrl-C stops everything"
+UP = "  stop       Ctrl-C"
 
 
 def blocks(page):

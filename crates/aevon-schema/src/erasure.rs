@@ -4,7 +4,7 @@
 //! Invariant: all of it is one transaction, and whatever changes the log is `erase_principal`, a function
 //! of the database that only the owner may call and that notes each erasure in `erasures`.
 //! Invariant: where no rule is in the way, no answer changes. Where one is, and that is wanted, what the
-//! buckets hold of the principal is folded anew from what is left (see [`refold`]).
+//! buckets hold of the principal is folded anew from what is left (see `refold`).
 //! Ordering: rules, then the lease, then the events, and the partition's row last and shortly: writers
 //! wait for as long as it takes to blank what came in since.
 
