@@ -224,7 +224,7 @@ def express(trial):
     counts["express_c"] = limit
     for principal, count in counts.items():
         trial.expect_state("api_requests", principal, count)
-        trial.expect_state("bytes_out", principal, sum(length for name, _, length in answers if name == principal))
+        trial.expect_state("traffic_out", principal, sum(length for name, _, length in answers if name == principal))
     for principal in ("express_p", "express_q", "express_r"):
         trial.expect_state("api_requests", principal, limit)
     trial.expect_road(sum(counts.values()) + 3 * limit)
@@ -307,7 +307,7 @@ def nginx(trial):
         trial.expect("lines of the log", len(log.read_text().splitlines()), sum(counts.values()))
         for principal, count in counts.items():
             trial.expect_state("api_requests", principal, count)
-            trial.expect_state("bytes_out", principal, 257 * count)
+            trial.expect_state("traffic_out", principal, 257 * count)
         trial.expect_road(sum(counts.values()))
 
 
