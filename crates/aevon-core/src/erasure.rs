@@ -116,8 +116,9 @@ pub fn plan(versions: &[Version], extents: &Extents, choice: &Choice) -> Plan {
         for (place, manner) in reads(rule, extent) {
             let name = place.name();
             let is_number = manner == Manner::Number && !choice.blank.contains(&name);
-            let is_kept = is_number || is_within(&name, &choice.keep);
-            read.insert(name.clone());
+            let names = place.names();
+            let is_kept = is_number || !names.is_disjoint(&choice.keep);
+            read.extend(names);
             // A pseudonym is another name, whoever reads it.
             if is_kept && place != Place::PrincipalId {
                 documents.keep(&place, manner);
@@ -131,12 +132,8 @@ pub fn plan(versions: &[Version], extents: &Extents, choice: &Choice) -> Plan {
             }
         }
     }
-    let is_read = |name: &&String| {
-        let named = BTreeSet::from([(*name).clone()]);
-        read.iter().any(|place| is_within(place, &named))
-    };
     let named = choice.keep.union(&choice.blank);
-    let unread = named.filter(|name| !is_read(name)).cloned();
+    let unread = named.filter(|name| !read.contains(*name)).cloned();
     let types = kept
         .iter()
         .map(|(name, of)| ((*name).to_owned(), of.json()));
@@ -146,13 +143,6 @@ pub fn plan(versions: &[Version], extents: &Extents, choice: &Choice) -> Plan {
         changed,
         unread: unread.collect(),
     }
-}
-
-/// Whether a place, or one that it stands in, is among these.
-fn is_within(name: &str, places: &BTreeSet<String>) -> bool {
-    let ends = name.match_indices(['.', '/']).map(|(at, _)| at);
-    ends.chain([name.len()])
-        .any(|end| places.contains(&name[..end]))
 }
 
 /// The places that a rule reads, and how. Without an extent no event of its type is there.
@@ -346,6 +336,16 @@ mod tests {
         }
         let within = "operator: count\ngroup_by: [k.mail, kk]\nfilter: size(data.k) > 0";
         assert_eq!(in_the_way(&plan_of(within, &["data.k"], 100)), ["data.kk"]);
+        // A key with a dot is no key below another one.
+        let dotted = plan_of(
+            "operator: count\ngroup_by: [/k.mail]",
+            &["data/k", "data.k"],
+            100,
+        );
+        assert_eq!(
+            (in_the_way(&dotted), dotted.unread.len()),
+            (vec!["data/k.mail"], 2)
+        );
         let odd = plan_of("operator: count\ngroup_by: [g]", &["data.n"], 100);
         assert_eq!(
             (odd.unread, odd.obstacles[0].rule.as_str()),

@@ -30,6 +30,21 @@ impl Place {
             Self::PrincipalId => "principal_id".to_owned(),
         }
     }
+
+    /// Its name, and the names of all that it stands in.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let keys = match self {
+            Self::Data(path) | Self::Metadata(path) => path.as_ref().map_or(&[][..], Path::keys),
+            Self::PrincipalId => &[],
+        };
+        let above = |depth: usize| match self {
+            Self::Data(_) => Self::Data(Path::of(keys[..depth].to_vec())),
+            Self::Metadata(_) => Self::Metadata(Path::of(keys[..depth].to_vec())),
+            Self::PrincipalId => Self::PrincipalId,
+        };
+        (0..=keys.len()).map(|depth| above(depth).name()).collect()
+    }
 }
 
 /// What an expression reads. A key that is not written out may be any: then it reads all that it may
