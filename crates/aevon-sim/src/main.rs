@@ -75,6 +75,11 @@ fn main() -> anyhow::Result<()> {
 /// Says in which of the seeds each fault is found.
 fn try_faults(seeds: Seeds, name: &str) -> anyhow::Result<()> {
     let is_meant = |fault: &Fault| name == "every" || name == format!("{fault:?}");
+    anyhow::ensure!(
+        Fault::ALL.iter().any(is_meant),
+        "there is no fault {name}; there are {:?}, and every",
+        Fault::ALL
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

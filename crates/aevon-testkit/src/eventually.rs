@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 const POLL: Duration = Duration::from_millis(10);
 
-/// Asks `condition` every 10 ms until it is true.
+/// Asks `condition` every 10 ms until it is true. An answer that comes behind the deadline is none.
 ///
 /// # Panics
 /// It was not true before the deadline; the message says `what` was waited for.
@@ -15,7 +15,7 @@ where
     F: AsyncFnMut() -> bool,
 {
     let end = Instant::now() + deadline;
-    while !condition().await {
+    while timeout_at(end, condition()).await != Ok(true) {
         assert!(
             Instant::now() < end,
             "did not come within {deadline:?}: {what}"
@@ -37,6 +37,16 @@ mod tests {
         })
         .await;
         assert_eq!(asked, 3);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "too late")]
+    async fn what_comes_behind_the_deadline_has_not_come() {
+        eventually(Duration::from_millis(20), "too late", async || {
+            sleep(Duration::from_millis(200)).await;
+            true
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -201,6 +201,8 @@ pub(super) async fn list(
     let mut determinants: Vec<String> = rules.collect();
     determinants.extend(determinants_of(&query));
     determinants.push(format!("{instant:?} {which:?}"));
+    // The way to the next page is good for the question as it was asked.
+    determinants.push(asked.clone());
     determinants.push(erasures(list.erasures));
     let states = shown.items.iter();
     let states = states.map(|item| (Some(item.principal_id), item.states.as_slice()));
