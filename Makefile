@@ -52,8 +52,8 @@ lint: cargo
 docs: cargo
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-reference: cargo ## write docs/settings.md, docs/metrics.md and docs/openapi.json anew
-	@for page in settings.md metrics.md openapi.json; do $(CARGO) run -q -p aevon -- $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
+reference: bins ## write docs/cli.md, docs/settings.md, docs/metrics.md and docs/openapi.json anew
+	@for page in cli.md settings.md metrics.md openapi.json; do $(BIN)/aevon $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
 
 chart: bins tools ## render and check the Helm chart (ARGS="--update" writes its golden files)
 	@$(TOOLS)/python helm/check.py $(BIN) $(ARGS)

@@ -347,7 +347,7 @@ fn first_body(lines: &[Written]) -> &[Written] {
     &lines[..many]
 }
 
-/// A text as it stands in a query.
+/// A text as it stands in a query, or as one segment of a path.
 pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }

@@ -73,7 +73,7 @@ pub struct Problem {
     pub status: u16,
     /// `urn:aevon:problem:<code>`.
     #[serde(default, rename = "type")]
-    kind: String,
+    pub(crate) kind: String,
     /// The kind of problem in words.
     #[serde(default)]
     pub title: String,

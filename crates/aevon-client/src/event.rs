@@ -125,6 +125,12 @@ impl Event {
         self.with("metadata", metadata)
     }
 
+    /// Whether it says this, such as `id`.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        !self.lacks(field)
+    }
+
     fn lacks(&self, field: &str) -> bool {
         self.fields.get(field).is_none_or(Value::is_null)
     }

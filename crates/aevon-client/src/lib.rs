@@ -88,6 +88,12 @@ pub use retry::Backoff;
 pub use state::{RuleState, State, StateQuery, StateReader, StateValue};
 pub use version::Version;
 
+/// A text, such as a tenant, as one segment of a path for [`Client::get`].
+#[must_use]
+pub fn path_segment(text: &str) -> String {
+    client::encoded(text)
+}
+
 /// Most events that services take in a body.
 pub const MAX_BODY_EVENTS: usize = 10_000;
 /// Most bytes that services take in a body, by default.
