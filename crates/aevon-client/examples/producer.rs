@@ -23,9 +23,16 @@ async fn main() -> Result<(), Error> {
     let began = Instant::now();
     for number in 0..10_000 {
         let principal = format!("user_{}", number % 100);
-        let event = Event::new(principal, "model.call", json!({"tokens": number, "model": "m1"}));
+        let event = Event::new(
+            principal,
+            "model.call",
+            json!({"tokens": number, "model": "m1"}),
+        );
         // What tells this event from others with the same content: its place in what is sent.
-        let event = event.tenant("acme").occurred_at("2026-02-11T10:30:00Z").key(number.to_string());
+        let event = event
+            .tenant("acme")
+            .occurred_at("2026-02-11T10:30:00Z")
+            .key(number.to_string());
         // Waits where the queue is full. The delivery tells what became of the event; the counts below
         // do as well.
         drop(producer.send(event).await?);

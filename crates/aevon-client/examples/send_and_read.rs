@@ -16,7 +16,11 @@ async fn main() -> Result<(), Error> {
     }
     let client = builder.build()?;
 
-    let event = Event::new("user_ada", "model.call", json!({"tokens": 1234, "model": "small"}));
+    let event = Event::new(
+        "user_ada",
+        "model.call",
+        json!({"tokens": 1234, "model": "small"}),
+    );
     let outcome = client.send(event.tenant("acme")).await;
     println!("the event is {outcome}, at version {}", client.version());
 
@@ -25,7 +29,10 @@ async fn main() -> Result<(), Error> {
     let state = question.group_by("model").read().await?;
     for value in state.states.iter().flat_map(|state| &state.values) {
         let amount = value.value.as_deref().unwrap_or("nothing");
-        println!("{:?}: {amount} of {} events", value.group, value.event_count);
+        println!(
+            "{:?}: {amount} of {} events",
+            value.group, value.event_count
+        );
     }
     Ok(())
 }

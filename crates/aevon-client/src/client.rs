@@ -177,7 +177,9 @@ impl Client {
     /// Sends an event, again and again until it is decided or the patience ends.
     pub async fn send(&self, event: Event) -> Outcome {
         let mut outcomes = self.send_all([event]).await;
-        outcomes.pop().unwrap_or(Outcome::Undelivered(Error::Closed))
+        outcomes
+            .pop()
+            .unwrap_or(Outcome::Undelivered(Error::Closed))
     }
 
     /// Sends events in order, body by body; outcomes are in the same order. What comes after a body that
@@ -316,7 +318,10 @@ impl Client {
     async fn post(&self, body: Bytes, lines: usize) -> Result<Vec<Outcome>, Error> {
         let url = format!("{}/v1/events", self.0.url);
         let body = ("application/x-ndjson", body);
-        let asked = self.0.http.ask(Method::POST, &url, body, self.0.request_timeout);
+        let asked = self
+            .0
+            .http
+            .ask(Method::POST, &url, body, self.0.request_timeout);
         match asked.await {
             Ok(answer) => {
                 let (outcomes, version) = outcome::stored(&answer.body, lines)?;

@@ -252,11 +252,15 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_and_keeps_its_own_id_and_every_digit() {
-        let text = "{\n\"id\":\"e\",\"occurred_at\":\"x\",\"data\":{\"n\":1.10000000000000000000001}}";
+        let text =
+            "{\n\"id\":\"e\",\"occurred_at\":\"x\",\"data\":{\"n\":1.10000000000000000000001}}";
         let written = Event::from_json(text).unwrap().or_tenant("acme").written();
         let expected = "{\"data\":{\"n\":1.10000000000000000000001},\"id\":\"e\",\
                         \"occurred_at\":\"x\",\"tenant_id\":\"acme\"}\n";
-        assert_eq!((written.id.as_str(), written.line.as_str()), ("e", expected));
+        assert_eq!(
+            (written.id.as_str(), written.line.as_str()),
+            ("e", expected)
+        );
         assert!(Event::from_json("[1]").is_err());
         let at = instant(UNIX_EPOCH - std::time::Duration::from_micros(1));
         assert_eq!(at, "1969-12-31T23:59:59.999999Z");

@@ -151,7 +151,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 fn tls(roots: Option<&[u8]>, is_secure: bool) -> Result<ClientConfig, Error> {
-    let invalid = |error: &dyn std::fmt::Display| Error::Invalid(format!("the authorities: {error}"));
+    let invalid =
+        |error: &dyn std::fmt::Display| Error::Invalid(format!("the authorities: {error}"));
     let mut store = RootCertStore::empty();
     match roots {
         Some(pem) => {
@@ -170,7 +171,8 @@ fn tls(roots: Option<&[u8]>, is_secure: bool) -> Result<ClientConfig, Error> {
         None => {}
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| invalid(&error))?;
     Ok(config.with_root_certificates(store).with_no_client_auth())
 }

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_refused_whole_is_refused_line_by_line() {
-        let body = br#"{"type":"urn:aevon:problem:all-rejected","status":422,"detail":"none","errors":[
+        let body =
+            br#"{"type":"urn:aevon:problem:all-rejected","status":422,"detail":"none","errors":[
             {"index":1,"field":"a","code":"unknown-field","detail":"is none"},
             {"index":1,"field":"id","code":"missing-field","detail":"is required"},
             {"index":0,"field":"data","code":"event-conflict","detail":"differs"}]}"#;

@@ -243,7 +243,11 @@ impl Producer {
             let one = Arc::clone(&inner.events).try_acquire_owned();
             let bytes = Arc::clone(&inner.bytes).try_acquire_many_owned(size);
             let is_closed = inner.events.is_closed();
-            let none = if is_closed { Error::Closed } else { Error::Full };
+            let none = if is_closed {
+                Error::Closed
+            } else {
+                Error::Full
+            };
             one.ok().zip(bytes.ok()).ok_or(none)
         });
         let sent = taken.and_then(|room| self.put(written, room));
@@ -315,7 +319,9 @@ impl Producer {
         let worker = inner.worker.lock();
         let worker = worker.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut worker) = worker
-            && timeout(within.saturating_add(DISK), &mut worker).await.is_err()
+            && timeout(within.saturating_add(DISK), &mut worker)
+                .await
+                .is_err()
         {
             worker.abort();
         }

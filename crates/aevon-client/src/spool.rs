@@ -145,7 +145,10 @@ impl Spool {
         if self.size().bytes + record.len() as u64 > self.max_bytes {
             return Err(Error::Full);
         }
-        let newest = self.segments.back().map_or(u64::MAX, |segment| segment.bytes);
+        let newest = self
+            .segments
+            .back()
+            .map_or(u64::MAX, |segment| segment.bytes);
         let (mut file, is_new) = match self.writer.take() {
             Some(file) if newest < SEGMENT_BYTES => (file, false),
             _ => (self.new_segment()?, true),
@@ -173,7 +176,9 @@ impl Spool {
     }
 
     fn new_segment(&mut self) -> Result<File, Error> {
-        let path = self.folder.join(format!("{:020}.{ENDING}", self.next_number));
+        let path = self
+            .folder
+            .join(format!("{:020}.{ENDING}", self.next_number));
         let file = File::create_new(&path).map_err(|error| failed(&path, &error))?;
         self.next_number += 1;
         self.segments.push_back(Segment { path, bytes: 0 });
@@ -212,7 +217,11 @@ impl Spool {
     }
 
     /// Keeps what was refused of a body, and why, for people to look at.
-    pub(crate) fn note_refused(&mut self, lines: &[Written], outcomes: &[Outcome]) -> Result<(), Error> {
+    pub(crate) fn note_refused(
+        &mut self,
+        lines: &[Written],
+        outcomes: &[Outcome],
+    ) -> Result<(), Error> {
         let mut text = String::new();
         for (written, outcome) in lines.iter().zip(outcomes) {
             if let Some(refusal) = outcome.refusal() {
@@ -229,7 +238,11 @@ impl Spool {
         let path = self.folder.join(REFUSED);
         let wrong = |error: io::Error| failed(&path, &error);
         let mut options = OpenOptions::new();
-        let mut file = options.append(true).create(true).open(&path).map_err(wrong)?;
+        let mut file = options
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(wrong)?;
         file.write_all(text.as_bytes()).map_err(wrong)?;
         file.sync_data().map_err(wrong)?;
         self.refused_bytes += text.len() as u64;
@@ -330,7 +343,9 @@ fn is_followed(mut file: &File, offset: u64) -> io::Result<bool> {
         file.seek(SeekFrom::Start(at))?;
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
-        let skipped = (&mut reader).take(MAX_RECORD_BYTES).read_until(b'\n', &mut line)?;
+        let skipped = (&mut reader)
+            .take(MAX_RECORD_BYTES)
+            .read_until(b'\n', &mut line)?;
         if skipped == 0 {
             return Ok(false);
         }

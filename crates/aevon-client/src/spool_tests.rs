@@ -117,7 +117,10 @@ fn segments_are_read_in_order_and_go_away_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(folder.path(), ROOM).unwrap();
     let long = |number: usize| {
-        let line = format!("{{\"id\":\"{number}\",\"text\":\"{}\"}}\n", "x".repeat(6 << 20));
+        let line = format!(
+            "{{\"id\":\"{number}\",\"text\":\"{}\"}}\n",
+            "x".repeat(6 << 20)
+        );
         let id = String::new();
         vec![Written { id, line }]
     };
@@ -132,5 +135,9 @@ fn segments_are_read_in_order_and_go_away_one_by_one() {
     assert_eq!(spool.size().events, 7);
     assert!(drain(&mut spool) == expected);
     assert!(spool.segments.is_empty());
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the lock");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "the lock"
+    );
 }

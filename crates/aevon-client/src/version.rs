@@ -49,9 +49,13 @@ impl FromStr for Version {
             let (partition, seq) = text.split_once(':')?;
             Some((partition.parse().ok()?, seq.parse().ok()?))
         };
-        let positions = text.split(',').filter(|part| !part.is_empty()).map(position);
+        let positions = text
+            .split(',')
+            .filter(|part| !part.is_empty())
+            .map(position);
         let positions: Option<BTreeMap<i32, i64>> = positions.collect();
-        let wrong = || crate::Error::Invalid(format!("{text:?} is no version, such as 3:17,7:90210"));
+        let wrong =
+            || crate::Error::Invalid(format!("{text:?} is no version, such as 3:17,7:90210"));
         positions.map(Self).ok_or_else(wrong)
     }
 }

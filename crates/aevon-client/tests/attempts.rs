@@ -46,11 +46,14 @@ fn take(stream: &TcpStream) -> String {
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
 }
 
 fn stored(count: usize) -> String {
-    let body = json!({"accepted": count, "duplicate": 0, "rejected": 0, "version": "1:7", "results": []});
+    let body =
+        json!({"accepted": count, "duplicate": 0, "rejected": 0, "version": "1:7", "results": []});
     answer("202 Accepted", "", &body.to_string())
 }
 
@@ -68,13 +71,21 @@ fn client(url: &str) -> Client {
         first: Duration::from_millis(10),
         longest: Duration::from_millis(50),
     };
-    Client::builder(url).backoff(backoff).patience(SOON).build().unwrap()
+    Client::builder(url)
+        .backoff(backoff)
+        .patience(SOON)
+        .build()
+        .unwrap()
 }
 
 #[tokio::test]
 async fn the_same_bytes_are_sent_again_and_not_sooner_than_was_asked_for() {
     let answers = vec![
-        problem("503 Service Unavailable", "retry-after: 1\r\n", "overloaded"),
+        problem(
+            "503 Service Unavailable",
+            "retry-after: 1\r\n",
+            "overloaded",
+        ),
         // The connection breaks off within the answer.
         "HTTP/1.1 202 Accepted\r\ncontent-length: 100\r\n\r\n{".to_owned(),
         problem("429 Too Many Requests", "", "rate-limited"),
@@ -87,11 +98,18 @@ async fn the_same_bytes_are_sent_again_and_not_sooner_than_was_asked_for() {
     let events = [Event::new("p", "t", json!({})), event(1)];
     let outcomes = client.send_all(events).await;
     assert!(outcomes.iter().all(Outcome::is_stored), "{outcomes:?}");
-    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(client.version().to_string(), "1:7");
     let bodies: Vec<String> = bodies.iter().collect();
     assert_eq!(bodies.len(), 4);
-    assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{bodies:#?}");
+    assert!(
+        bodies.windows(2).all(|pair| pair[0] == pair[1]),
+        "{bodies:#?}"
+    );
     assert_eq!(bodies[0].lines().count(), 2);
 }
 
@@ -126,7 +144,9 @@ async fn a_queue_is_bounded_and_every_wait_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = client(&format!("http://{}", listener.local_addr().unwrap()));
     let producer = client.producer().queue_events(40).queue_bytes(2_000);
-    let producer = producer.enqueue_timeout(Duration::from_millis(100)).linger(Duration::ZERO);
+    let producer = producer
+        .enqueue_timeout(Duration::from_millis(100))
+        .linger(Duration::ZERO);
     let producer = producer.start().await.unwrap();
     let (mut taken, mut deliveries) = (0_u32, Vec::new());
     let (given_back, error) = loop {
@@ -143,14 +163,25 @@ async fn a_queue_is_bounded_and_every_wait_ends() {
     let error = producer.send(event(taken)).await.unwrap_err();
     assert!(matches!(error, Error::Full), "{error}");
     let too_large = Event::new("p", "t", json!({"text": "x".repeat(2_000)}));
-    assert!(matches!(producer.send(too_large).await, Err(Error::Invalid(_))));
+    assert!(matches!(
+        producer.send(too_large).await,
+        Err(Error::Invalid(_))
+    ));
     let flushed = producer.flush(Duration::from_millis(100)).await;
     assert!(matches!(flushed, Err(Error::TimedOut(_))), "{flushed:?}");
 
     let began = Instant::now();
     let stats = producer.shutdown(Duration::from_millis(200)).await;
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    assert_eq!((stats.taken, stats.pending), (u64::from(taken), 0), "{stats:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(
+        (stats.taken, stats.pending),
+        (u64::from(taken), 0),
+        "{stats:?}"
+    );
     assert_eq!(stats.undelivered, u64::from(taken));
     for delivery in deliveries {
         assert!(matches!(delivery.await, Outcome::Undelivered(_)));

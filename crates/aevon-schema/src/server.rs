@@ -31,7 +31,8 @@ pub struct Server {
 pub async fn look(connection: &mut Connection) -> Result<Server, StoreError> {
     let query = diesel::sql_query(include_str!("sql/server_look.sql"));
     let query = Statement::<_, (Text, Text, Bool, Bool, Timestamptz)>::new(query);
-    let row: (String, String, bool, bool, PgTimestamp) = query.get_result(&mut connection.pg).await?;
+    let row: (String, String, bool, bool, PgTimestamp) =
+        query.get_result(&mut connection.pg).await?;
     let (version, role, is_standby, is_owner, clock) = row;
     Ok(Server {
         version,

@@ -29,7 +29,11 @@ mod tests {
             clap_complete::generate(*shell, &mut crate::command(), "aevon", &mut script);
             let script = String::from_utf8(script).unwrap();
             for verb in crate::command().get_subcommands() {
-                assert!(script.contains(verb.get_name()), "{shell}: {}", verb.get_name());
+                assert!(
+                    script.contains(verb.get_name()),
+                    "{shell}: {}",
+                    verb.get_name()
+                );
             }
         }
     }

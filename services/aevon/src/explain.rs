@@ -49,7 +49,10 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<()> {
     add("principal_id", &args.principal);
     add("rule", &args.rule);
     add("limit", &args.limit.to_string());
-    for (name, value) in [("from_version", &args.from_version), ("cursor", &args.cursor)] {
+    for (name, value) in [
+        ("from_version", &args.from_version),
+        ("cursor", &args.cursor),
+    ] {
         if let Some(value) = value {
             add(name, value);
         }
@@ -77,13 +80,26 @@ fn as_table(answer: &Value) -> anyhow::Result<String> {
     let field = |name: &str| shown(&answer[name]);
     let mut text = format!(
         "{}:{} ({}) of {} is {} at version {}",
-        field("rule"), field("rule_version"), field("operator"), field("principal_id"),
-        field("value"), field("version"),
+        field("rule"),
+        field("rule_version"),
+        field("operator"),
+        field("principal_id"),
+        field("value"),
+        field("version"),
     );
-    let _ = writeln!(text, ": {} events, {} skipped", field("event_count"), field("skipped_count"));
+    let _ = writeln!(
+        text,
+        ": {} events, {} skipped",
+        field("event_count"),
+        field("skipped_count")
+    );
     if let Some(from) = answer["from"].as_object() {
         let (value, version) = (shown(&from["value"]), shown(&from["version"]));
-        let _ = writeln!(text, "it was {value} at version {version}: the change is {}", field("change"));
+        let _ = writeln!(
+            text,
+            "it was {value} at version {version}: the change is {}",
+            field("change")
+        );
     }
     let sources = &answer["sources"];
     let buckets = sources["buckets"].as_array().into_iter().flatten();
@@ -92,12 +108,28 @@ fn as_table(answer: &Value) -> anyhow::Result<String> {
         .collect();
     if !buckets.is_empty() {
         let raw = shown(&sources["raw_events"]);
-        let _ = writeln!(text, "from buckets: {}; {raw} events from the log", buckets.join(", "));
+        let _ = writeln!(
+            text,
+            "from buckets: {}; {raw} events from the log",
+            buckets.join(", ")
+        );
     }
-    let names = ["position", "occurred at", "id", "verdict", "contribution", "adds", "why"];
+    let names = [
+        "position",
+        "occurred at",
+        "id",
+        "verdict",
+        "contribution",
+        "adds",
+        "why",
+    ];
     let mut rows = vec![titles(&names)];
     for item in answer["items"].as_array().into_iter().flatten() {
-        let verdict = if item["effect"].is_null() { &item["verdict"] } else { &item["effect"] };
+        let verdict = if item["effect"].is_null() {
+            &item["verdict"]
+        } else {
+            &item["effect"]
+        };
         let why = [&item["reason"], &item["voided_by"]];
         let why = why.into_iter().find(|why| !why.is_null());
         let late = if item["late"] == true { "late" } else { "-" };

@@ -10,12 +10,21 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Try it", &["dev", "send", "state", "explain", "tail"]),
     (
         "Look after an installation",
-        &["doctor", "ready", "migrate", "key", "rules", "verify", "rebuild"],
+        &[
+            "doctor", "ready", "migrate", "key", "rules", "verify", "rebuild",
+        ],
     ),
     ("Move and erase", &["export", "import", "erase"]),
     (
         "Documents",
-        &["completion", "cli", "settings", "metrics", "openapi", "help"],
+        &[
+            "completion",
+            "cli",
+            "settings",
+            "metrics",
+            "openapi",
+            "help",
+        ],
     ),
 ];
 
@@ -65,7 +74,10 @@ pub(crate) fn grouped(command: Command) -> Command {
 }
 
 fn about(command: &Command) -> String {
-    command.get_about().map(ToString::to_string).unwrap_or_default()
+    command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 fn list(command: &Command) -> String {
@@ -100,7 +112,11 @@ pub(crate) fn reference() -> String {
 fn describe(command: &mut Command, name: &str, text: &mut String) {
     // Not what this machine's environment says.
     let help = command.render_long_help().to_string();
-    let lines = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    let lines = help
+        .lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n");
     let _ = writeln!(text, "### `{name}`\n\n```text\n{}\n```\n", lines.trim_end());
     for inner in command.get_subcommands_mut() {
         let inner_name = inner.get_name().to_owned();
@@ -125,8 +141,15 @@ mod tests {
     fn every_command_stands_in_one_group() {
         let command = crate::command();
         let known: BTreeSet<&str> = command.get_subcommands().map(Command::get_name).collect();
-        let listed: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-        let grouped: BTreeSet<&str> = listed.iter().copied().filter(|name| *name != "help").collect();
+        let listed: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| names.iter().copied())
+            .collect();
+        let grouped: BTreeSet<&str> = listed
+            .iter()
+            .copied()
+            .filter(|name| *name != "help")
+            .collect();
         assert_eq!(known, grouped);
         assert_eq!(listed.len(), grouped.len() + 1, "none stands twice");
     }
@@ -138,9 +161,14 @@ mod tests {
         let documents = ["settings", "metrics", "openapi", "cli", "help"];
         for one in command.get_subcommands() {
             let own = one.get_after_help().is_some();
-            let inner = one.get_subcommands().any(|inner| inner.get_after_help().is_some());
+            let inner = one
+                .get_subcommands()
+                .any(|inner| inner.get_after_help().is_some());
             let name = one.get_name();
-            assert!(own || inner || documents.contains(&name), "{name} has no example");
+            assert!(
+                own || inner || documents.contains(&name),
+                "{name} has no example"
+            );
         }
     }
 }

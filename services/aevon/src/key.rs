@@ -87,7 +87,10 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
             );
         }
         KeyCommand::List { output } => {
-            print(&list(&api_keys::list(&mut connection, None).await?, output.format)?)?;
+            print(&list(
+                &api_keys::list(&mut connection, None).await?,
+                output.format,
+            )?)?;
         }
         KeyCommand::Revoke { number } => {
             if !api_keys::revoke(&mut connection, number, None).await? {

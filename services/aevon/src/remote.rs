@@ -18,7 +18,12 @@ pub(crate) struct RemoteArgs {
     )]
     pub(crate) url: String,
     /// The key; rather in the environment than on the command line, which others see
-    #[arg(long, env = "AEVON_API_KEY", value_name = "KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "AEVON_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
     api_key: Option<String>,
     /// Authorities to trust with https (PEM), in place of those of the machine
     #[arg(long, env = "AEVON_CA_FILE", value_name = "FILE")]

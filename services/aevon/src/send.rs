@@ -127,7 +127,12 @@ pub(crate) async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
         ("undelivered", stats.undelivered),
         ("spooled", stats.spool_events),
     ];
-    print(&report(&counts, &client.version().to_string(), &told, args.output.format)?)?;
+    print(&report(
+        &counts,
+        &client.version().to_string(),
+        &told,
+        args.output.format,
+    )?)?;
     let unwell: u64 = counts[2..].iter().map(|(_, count)| count).sum();
     Ok(verdict(unwell == 0 && told.faults == 0))
 }
@@ -181,7 +186,10 @@ impl SendArgs {
             self.derive_ids || event.has("id"),
             "has no id, under which it could be sent again; --derive-ids makes one of its content"
         );
-        ensure!(event.has("occurred_at"), "does not say when it happened: occurred_at");
+        ensure!(
+            event.has("occurred_at"),
+            "does not say when it happened: occurred_at"
+        );
         if let Some(tenant) = &self.tenant {
             event = event.or_tenant(tenant);
         }

@@ -69,7 +69,9 @@ pub(crate) struct QuestionArgs {
 }
 
 fn kept(text: &str) -> Result<(String, String), String> {
-    let kept = text.split_once('=').map(|(dimension, label)| (dimension.to_owned(), label.to_owned()));
+    let kept = text
+        .split_once('=')
+        .map(|(dimension, label)| (dimension.to_owned(), label.to_owned()));
     kept.ok_or_else(|| "is not of the form dimension=label".to_owned())
 }
 
@@ -82,12 +84,13 @@ impl QuestionArgs {
             ("as_of", &self.as_of),
             ("version", &self.version),
         ];
-        let single = single.into_iter().filter_map(|(name, value)| {
-            Some((name.to_owned(), value.clone()?))
-        });
-        let filters = self.filters.iter().map(|(dimension, label)| {
-            (format!("filter[{dimension}]"), label.clone())
-        });
+        let single = single
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        let filters = self
+            .filters
+            .iter()
+            .map(|(dimension, label)| (format!("filter[{dimension}]"), label.clone()));
         single.chain(filters).collect()
     }
 }
@@ -109,7 +112,8 @@ pub(crate) async fn run(args: StateArgs) -> anyhow::Result<()> {
 impl StateArgs {
     fn parameters(&self) -> Vec<(String, String)> {
         let mut parameters = self.question.parameters();
-        let mut add = |name: &str, value: &str| parameters.push((name.to_owned(), value.to_owned()));
+        let mut add =
+            |name: &str, value: &str| parameters.push((name.to_owned(), value.to_owned()));
         for (name, value) in [
             ("granularity", &self.granularity),
             ("timezone", &self.timezone),
@@ -120,7 +124,9 @@ impl StateArgs {
             }
         }
         self.rules.iter().for_each(|rule| add("rule", rule));
-        self.group_by.iter().for_each(|dimension| add("group_by", dimension));
+        self.group_by
+            .iter()
+            .for_each(|dimension| add("group_by", dimension));
         if self.cumulative {
             add("cumulative", "true");
         }
@@ -137,7 +143,9 @@ async fn answer(query: StateQuery, format: Format) -> anyhow::Result<String> {
 
 fn as_table(state: &State) -> anyhow::Result<String> {
     let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let names = ["rule", "from", "to", "group", "value", "unit", "events", "skipped"];
+    let names = [
+        "rule", "from", "to", "group", "value", "unit", "events", "skipped",
+    ];
     let mut rows = vec![titles(&names)];
     for rule in &state.states {
         for value in &rule.values {
@@ -154,7 +162,11 @@ fn as_table(state: &State) -> anyhow::Result<String> {
         }
     }
     let as_of = dash(&state.as_of);
-    Ok(format!("{}\nversion {}, as of {as_of}\n", aligned(&rows)?, state.version))
+    Ok(format!(
+        "{}\nversion {}, as of {as_of}\n",
+        aligned(&rows)?,
+        state.version
+    ))
 }
 
 fn group(value: &StateValue) -> String {

@@ -77,7 +77,10 @@ async fn follow(feed: &mut Feed, args: &TailArgs) -> anyhow::Result<()> {
             }
             Err(error) => return Err(error.into()),
         };
-        let lines: String = items.iter().map(|item| line(item, args.output.format)).collect();
+        let lines: String = items
+            .iter()
+            .map(|item| line(item, args.output.format))
+            .collect();
         let is_read = print(&lines)?;
         let is_over = args.once && items.is_empty() && feed.place() == before.as_deref();
         if !is_read || is_over {

@@ -136,7 +136,10 @@ impl Engine {
         }
         let outcomes = delivered.outcomes.clone();
         store.advance(record, outcomes).await?;
-        delivered.outcomes.iter().for_each(|outcome| self.counts.came(outcome));
+        delivered
+            .outcomes
+            .iter()
+            .for_each(|outcome| self.counts.came(outcome));
         Ok(())
     }
 }

@@ -48,7 +48,9 @@ impl Store {
             let done = work(&mut spool);
             (done, spool.size())
         });
-        let (done, size) = done.await.map_err(|error| Error::Spool(error.to_string()))?;
+        let (done, size) = done
+            .await
+            .map_err(|error| Error::Spool(error.to_string()))?;
         self.size.send_replace(size);
         done
     }
@@ -80,7 +82,11 @@ impl Store {
     }
 
     /// The oldest body is delivered, and this came of it.
-    pub(super) async fn advance(&self, record: Record, outcomes: Vec<Outcome>) -> Result<(), Error> {
+    pub(super) async fn advance(
+        &self,
+        record: Record,
+        outcomes: Vec<Outcome>,
+    ) -> Result<(), Error> {
         self.with(move |spool| {
             spool.note_refused(&record.lines, &outcomes)?;
             spool.advance(&record)

@@ -4,7 +4,8 @@
 //! Retry safety: an event's id and content follow from its moment alone, so that a second run on
 //! the same data sends duplicates and only adds what has happened since.
 
-use anyhow::{Context, ensure};
+use aevon_client::{Client, Event};
+use anyhow::bail;
 use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
@@ -19,22 +20,15 @@ const USERS: [&str; 3] = ["user_ada", "user_ben", "user_cleo"];
 /// Sends the sample; says how many events it has.
 pub(crate) async fn load(base: &str) -> anyhow::Result<usize> {
     let events = events(Timestamp::now())?;
-    let client = reqwest::Client::builder()
-        .timeout(std::time::Duration::from_secs(30))
-        .build()?;
-    let answer = client
-        .post(format!("{base}/v1/events"))
-        .header("content-type", "application/json")
-        .body(serde_json::to_string(&events)?)
-        .send()
-        .await
-        .context("the sample was not sent")?;
-    let status = answer.status();
-    ensure!(
-        status.as_u16() == 202,
-        "the sample was answered {status}: {}",
-        answer.text().await?
-    );
+    let sent = events
+        .iter()
+        .map(|event| Event::from_json(&event.to_string()));
+    let sent: Vec<Event> = sent.collect::<Result<_, _>>()?;
+    let client = Client::builder(base).build()?;
+    let outcomes = client.send_all(sent).await;
+    if let Some(unwell) = outcomes.iter().find(|outcome| !outcome.is_stored()) {
+        bail!("the sample was not stored: {unwell}");
+    }
     Ok(events.len())
 }
 

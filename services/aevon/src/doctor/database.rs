@@ -26,7 +26,11 @@ const LAG: &str = "lag";
 pub(super) async fn look(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
     let late = |what: &str| {
         let found = format!("no answer within {PATIENCE:?}");
-        Check::bad(what, found, "is Postgres overloaded, or is somebody holding locks?")
+        Check::bad(
+            what,
+            found,
+            "is Postgres overloaded, or is somebody holding locks?",
+        )
     };
     let url = match settings.database_url() {
         Ok(url) => url.to_owned(),
@@ -51,7 +55,10 @@ pub(super) async fn look(settings: &Settings, report: &mut Report) -> anyhow::Re
         Err(_) => return report.add(late(SCHEMA)),
         Ok(Err(error)) => return report.add(of_schema(&error)),
         Ok(Ok(partitions)) => {
-            let found = format!("{} serves this program, {partitions} partitions", newest_known());
+            let found = format!(
+                "{} serves this program, {partitions} partitions",
+                newest_known()
+            );
             report.add(Check::well(SCHEMA, found))?;
         }
     }
@@ -103,7 +110,9 @@ fn of_server(server: &Server) -> Check {
         (true, false) => "the owner of the log",
         (true, true) => "the owner of the log; it is a standby, which projection-svc alone can use",
         (false, false) => "not the owner of the log",
-        (false, true) => "not the owner of the log; it is a standby, which projection-svc alone can use",
+        (false, true) => {
+            "not the owner of the log; it is a standby, which projection-svc alone can use"
+        }
     };
     let found = format!("PostgreSQL {}, as {}, {who}", server.version, server.role);
     Check::well(DATABASE, found)
@@ -117,16 +126,23 @@ fn of_clock(off: f64) -> Check {
             let to_do = "run NTP on both machines: events ahead of the clock are refused, by ingest.max_future_skew";
             Check::bad(name, found, to_do)
         }
-        false => Check::well(name, format!("agrees with the one here within {MAX_SKEW:?}")),
+        false => Check::well(
+            name,
+            format!("agrees with the one here within {MAX_SKEW:?}"),
+        ),
     }
 }
 
 fn of_schema(error: &SchemaError) -> Check {
     let to_do = match error {
-        SchemaError::Missing => "AEVON_DATABASE__URL=… aevon migrate --partitions 16 --roles, as the owner",
+        SchemaError::Missing => {
+            "AEVON_DATABASE__URL=… aevon migrate --partitions 16 --roles, as the owner"
+        }
         SchemaError::Old { .. } => "run `aevon migrate` as the owner, then restart services",
         SchemaError::Unknown { .. } => "use programs of the release that migrated it",
-        SchemaError::Lacks(_) => "run `aevon migrate --roles` as the owner, and grant the role to this user",
+        SchemaError::Lacks(_) => {
+            "run `aevon migrate --roles` as the owner, and grant the role to this user"
+        }
         SchemaError::Store(_) => "see the log of Postgres",
     };
     Check::bad(SCHEMA, with_causes(error), to_do)
@@ -158,9 +174,10 @@ fn of_version(version: &VersionStatus, most: Duration) -> Check {
     };
     let is_expected = version.status == Status::Building || version.is_rebuilding;
     match seconds > most.as_secs_f64() {
-        true if is_expected => {
-            Check::well(&name, format!("{found}; it is being built: `aevon rules status`"))
-        }
+        true if is_expected => Check::well(
+            &name,
+            format!("{found}; it is being built: `aevon rules status`"),
+        ),
         true => {
             let to_do = "is aggregator-svc running and ready? `aevon rules status` shows whether it gains; answers \
                          are right all the same";

@@ -39,7 +39,11 @@ fn clock(url: &str, answer: &Answer, (asked, answered): (Timestamp, Timestamp)) 
     let off = skew(at, asked.as_millisecond(), answered.as_millisecond());
     let name = format!("clock of {url}");
     Some(match off.abs() > MAX_SKEW.as_secs_f64() {
-        true => Check::bad(&name, format!("{off:+.0} s from here"), "run NTP on both machines"),
+        true => Check::bad(
+            &name,
+            format!("{off:+.0} s from here"),
+            "run NTP on both machines",
+        ),
         false => Check::well(&name, "agrees to the second or so"),
     })
 }

@@ -21,7 +21,11 @@ pub(super) fn checks(settings: &Settings, file: Option<&Path>) -> Vec<Check> {
     };
     let mut checks = vec![Check::well(SETTINGS, from)];
     if let Err(error) = settings.bind_host() {
-        checks.push(Check::bad("auth", error.to_string(), "give services keys: auth.mode = api_key"));
+        checks.push(Check::bad(
+            "auth",
+            error.to_string(),
+            "give services keys: auth.mode = api_key",
+        ));
     }
     let folder = &settings.aggregation.config_dir;
     // Rules may lie where aggregators are, and not here.

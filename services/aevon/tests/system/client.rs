@@ -17,7 +17,10 @@ const PRINCIPALS: u64 = 7;
 fn sent(number: u64) -> Event {
     let principal = format!("p{}", number % PRINCIPALS);
     let event = Event::new(principal, "t", json!({"n": number}));
-    event.tenant("acme").id(format!("e{number}")).occurred_at(AT)
+    event
+        .tenant("acme")
+        .id(format!("e{number}"))
+        .occurred_at(AT)
 }
 
 fn line(number: u64) -> String {
@@ -76,7 +79,10 @@ async fn what_is_sent_while_a_service_is_killed_is_there_once_and_in_order() {
     let projection = Service::start("projection-svc", db.url(), &[]).await;
     let mut ingest = Service::start("ingest-svc", db.url(), &[]).await;
     let base = ingest.base().to_owned();
-    let producer = client(&ingest).producer().max_batch_events(50).queue_events(200);
+    let producer = client(&ingest)
+        .producer()
+        .max_batch_events(50)
+        .queue_events(200);
     let producer = producer.start().await.unwrap();
     let sending = {
         let producer = producer.clone();
@@ -113,7 +119,12 @@ async fn a_service_that_does_nothing_holds_callers_back_and_loses_none_of_theirs
     let db = TestDatabase::create().await;
     let ingest = Service::start("ingest-svc", db.url(), &[]).await;
     let projection = Service::start("projection-svc", db.url(), &[]).await;
-    let producer = client(&ingest).producer().queue_events(100).start().await.unwrap();
+    let producer = client(&ingest)
+        .producer()
+        .queue_events(100)
+        .start()
+        .await
+        .unwrap();
     signal("STOP", ingest.child.id());
     let mut taken = 0;
     while producer.try_send(sent(taken)).is_ok() {
@@ -140,9 +151,14 @@ async fn each_event_of_a_batch_has_its_own_outcome() {
     let client = client(&ingest);
     assert!(matches!(client.send(sent(1)).await, Outcome::Stored));
     let other = sent(1).metadata(json!({"other": true}));
-    let outcomes = client.send_all([sent(1), other.clone(), sent(2).id(""), sent(3)]).await;
+    let outcomes = client
+        .send_all([sent(1), other.clone(), sent(2).id(""), sent(3)])
+        .await;
     let texts: Vec<String> = outcomes.iter().map(ToString::to_string).collect();
-    assert_eq!((texts[0].as_str(), texts[3].as_str()), ("duplicate", "stored"));
+    assert_eq!(
+        (texts[0].as_str(), texts[3].as_str()),
+        ("duplicate", "stored")
+    );
     assert!(matches!(outcomes[1], Outcome::Conflict(_)), "{texts:?}");
     assert!(texts[1].contains("metadata"), "{texts:?}");
     assert!(matches!(outcomes[2], Outcome::Rejected(_)), "{texts:?}");
@@ -151,16 +167,26 @@ async fn each_event_of_a_batch_has_its_own_outcome() {
     assert!(matches!(outcomes[0], Outcome::Rejected(_)), "{outcomes:?}");
     assert!(matches!(outcomes[1], Outcome::Conflict(_)), "{outcomes:?}");
     // What has no id is the same again.
-    let nameless = || Event::new("p", "t", json!({"n": 1})).tenant("acme").occurred_at(AT);
+    let nameless = || {
+        Event::new("p", "t", json!({"n": 1}))
+            .tenant("acme")
+            .occurred_at(AT)
+    };
     assert!(matches!(client.send(nameless()).await, Outcome::Stored));
     assert!(matches!(client.send(nameless()).await, Outcome::Duplicate));
-    assert!(matches!(client.send(nameless().key("2")).await, Outcome::Stored));
+    assert!(matches!(
+        client.send(nameless().key("2")).await,
+        Outcome::Stored
+    ));
 }
 
 /// `aevon` as a caller uses it, who has no database.
 fn aevon(base: &str, args: &[&str]) -> Command {
     let mut command = command("aevon", "");
-    command.env_remove("AEVON_DATABASE__URL").env("AEVON_URL", base).args(args);
+    command
+        .env_remove("AEVON_DATABASE__URL")
+        .env("AEVON_URL", base)
+        .args(args);
     command
 }
 
@@ -170,7 +196,9 @@ fn json_of(output: &Output) -> Value {
 
 fn spooled_bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.metadata().map_or(0, |data| data.len())).sum()
+    entries
+        .map(|entry| entry.metadata().map_or(0, |data| data.len()))
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,10 +213,30 @@ async fn the_spool_survives_a_kill_and_goes_first() {
     let spool = folder.path().to_str().unwrap();
 
     // A sender that nobody listens to is killed when its events are spooled.
-    let mut sender = aevon(&base, &["send", "--file", "-", "--spool", spool, "--patience", "300ms"]);
-    let mut sender = sender.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut sender = aevon(
+        &base,
+        &[
+            "send",
+            "--file",
+            "-",
+            "--spool",
+            spool,
+            "--patience",
+            "300ms",
+        ],
+    );
+    let mut sender = sender
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let first: String = (0..500).map(line).collect();
-    sender.stdin.as_mut().unwrap().write_all(first.as_bytes()).unwrap();
+    sender
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(first.as_bytes())
+        .unwrap();
     eventually(DEADLINE, "events are spooled", async || {
         spooled_bytes(folder.path()) as usize > first.len()
     })
@@ -199,10 +247,23 @@ async fn the_spool_survives_a_kill_and_goes_first() {
     // What comes later goes behind them: refused events are told where nobody waits for them any more.
     let file = folder.path().join("later");
     let refused = r#"{"tenant_id":"acme","principal_id":"p0","id":"bad","occurred_at":"2026-01-01T00:00:00Z"}"#;
-    let later: String = (500..600).map(line).chain([format!("{refused}\n")]).collect();
+    let later: String = (500..600)
+        .map(line)
+        .chain([format!("{refused}\n")])
+        .collect();
     std::fs::write(&file, later).unwrap();
     let file = file.to_str().unwrap();
-    let args = ["send", "--file", file, "--spool", spool, "--patience", "300ms", "-o", "json"];
+    let args = [
+        "send",
+        "--file",
+        file,
+        "--spool",
+        spool,
+        "--patience",
+        "300ms",
+        "-o",
+        "json",
+    ];
     let output = finish(&mut aevon(&base, &args));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(json_of(&output)["spooled"], 601, "{output:?}");
@@ -210,15 +271,29 @@ async fn the_spool_survives_a_kill_and_goes_first() {
     let _ingest = restart("ingest-svc", &db, &base).await;
     let output = finish(&mut aevon(&base, &["send", "--spool", spool, "-o", "json"]));
     let counts = json_of(&output);
-    assert_eq!((&counts["stored"], &counts["rejected"]), (&json!(600), &json!(1)), "{output:?}");
-    assert_eq!((&counts["spooled"], output.status.code()), (&json!(0), Some(1)));
+    assert_eq!(
+        (&counts["stored"], &counts["rejected"]),
+        (&json!(600), &json!(1)),
+        "{output:?}"
+    );
+    assert_eq!(
+        (&counts["spooled"], output.status.code()),
+        (&json!(0), Some(1))
+    );
     let told = std::fs::read_to_string(folder.path().join("refused.ndjson")).unwrap();
     let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((&told["event"]["id"], told["code"].is_string()), (&json!("bad"), true), "{told}");
+    assert_eq!(
+        (&told["event"]["id"], told["code"].is_string()),
+        (&json!("bad"), true),
+        "{told}"
+    );
     assert_eq!(logged(&projection).await, all_in_order(600));
     // There is nothing left.
     let output = finish(&mut aevon(&base, &["send", "--spool", spool, "-o", "json"]));
-    assert_eq!((&json_of(&output)["stored"], output.status.code()), (&json!(0), Some(0)));
+    assert_eq!(
+        (&json_of(&output)["stored"], output.status.code()),
+        (&json!(0), Some(0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,27 +305,61 @@ async fn a_caller_sends_asks_and_follows() {
     let (to, from) = (ingest.base(), projection.base());
     let run = |base: &str, args: &[&str]| {
         let output = finish(&mut aevon(base, args));
-        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+        (
+            output.status.code().unwrap(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     };
 
-    let one = ["send", "--tenant", "acme", "--principal", "u", "--type", "t", "--data", r#"{"n":5}"#,
-               "--id", "one", "--at", AT];
+    let one = [
+        "send",
+        "--tenant",
+        "acme",
+        "--principal",
+        "u",
+        "--type",
+        "t",
+        "--data",
+        r#"{"n":5}"#,
+        "--id",
+        "one",
+        "--at",
+        AT,
+    ];
     let (code, out, err) = run(to, &one);
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with("STORED  DUPLICATE  CONFLICT"), "{out}");
-    assert!(run(to, &one).1.contains("\n0       1 "), "again it is a duplicate");
+    assert!(
+        run(to, &one).1.contains("\n0       1 "),
+        "again it is a duplicate"
+    );
     let (code, _, err) = run(to, &[&one[..8], &[r#"{"n":6}"#], &one[9..]].concat());
     assert_eq!(code, 1);
     assert!(err.starts_with("one: event-conflict: "), "{err}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("events");
-    std::fs::write(&file, format!("{}{{\n{{\"id\":\"x\"}}\n{}", line(1), line(2))).unwrap();
-    let (code, out, err) = run(to, &["send", "--file", file.to_str().unwrap(), "-o", "json"]);
+    std::fs::write(
+        &file,
+        format!("{}{{\n{{\"id\":\"x\"}}\n{}", line(1), line(2)),
+    )
+    .unwrap();
+    let (code, out, err) = run(
+        to,
+        &["send", "--file", file.to_str().unwrap(), "-o", "json"],
+    );
     let counts: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &counts["stored"], &counts["unreadable"]), (1, &json!(2), &json!(2)), "{err}");
+    assert_eq!(
+        (code, &counts["stored"], &counts["unreadable"]),
+        (1, &json!(2), &json!(2)),
+        "{err}"
+    );
     assert!(err.contains("line 2: the event is no JSON object"), "{err}");
-    assert!(err.contains("line 3: does not say when it happened"), "{err}");
+    assert!(
+        err.contains("line 3: does not say when it happened"),
+        "{err}"
+    );
 
     let (code, out, err) = run(from, &["state", "acme", "u", "--rule", "total"]);
     assert_eq!(code, 0, "{err}");
@@ -259,21 +368,52 @@ async fn a_caller_sends_asks_and_follows() {
     assert!(out.starts_with(row), "{out}");
     let (_, out, _) = run(from, &["state", "acme", "--rule", "total", "-o", "json"]);
     let total: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((&total["scope"], &total["values"][0]["value"]), (&json!("tenant"), &json!("8")));
+    assert_eq!(
+        (&total["scope"], &total["values"][0]["value"]),
+        (&json!("tenant"), &json!("8"))
+    );
     let (_, out, err) = run(from, &["explain", "acme", "u", "--rule", "total"]);
-    assert!(out.contains("total:1 (sum) of u is 5 at version"), "{out}{err}");
+    assert!(
+        out.contains("total:1 (sum) of u is 5 at version"),
+        "{out}{err}"
+    );
     assert!(out.contains("counted"), "{out}");
     let (code, _, err) = run(from, &["state", "acme", "u", "--rule", "nothing"]);
     assert_eq!(code, 1);
-    assert!(err.starts_with("aevon: error: unknown-rule (404): "), "{err}");
+    assert!(
+        err.starts_with("aevon: error: unknown-rule (404): "),
+        "{err}"
+    );
 
-    let (code, out, err) = run(from, &["tail", "acme", "--from", "beginning", "--once", "-o", "json"]);
+    let (code, out, err) = run(
+        from,
+        &[
+            "tail",
+            "acme",
+            "--from",
+            "beginning",
+            "--once",
+            "-o",
+            "json",
+        ],
+    );
     assert_eq!((code, out.lines().count()), (0, 3), "{err}");
-    let place = err.trim().strip_prefix("to go on: --from ").unwrap().to_owned();
-    assert_eq!(run(from, &["tail", "acme", "--from", &place, "--once"]).1, "");
+    let place = err
+        .trim()
+        .strip_prefix("to go on: --from ")
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        run(from, &["tail", "acme", "--from", &place, "--once"]).1,
+        ""
+    );
     // It waits for what comes in.
     let mut tail = aevon(from, &["tail", "acme", "--from", &place]);
-    let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut tail = tail
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     assert!(client(&ingest).send(sent(9)).await.is_stored());
     let mut out = std::io::BufReader::new(tail.stdout.take().unwrap());
     let shown = tokio::task::spawn_blocking(move || {
@@ -281,12 +421,18 @@ async fn a_caller_sends_asks_and_follows() {
         std::io::BufRead::read_line(&mut out, &mut shown).unwrap();
         shown
     });
-    let shown = tokio::time::timeout(DEADLINE, shown).await.unwrap().unwrap();
+    let shown = tokio::time::timeout(DEADLINE, shown)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(shown.contains("  e9  {\"n\":9}"), "{shown}");
     signal("INT", tail.id());
     let output = tail.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).contains("to go on: --from "), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("to go on: --from "),
+        "{output:?}"
+    );
     assert!(!shown.contains('\u{1b}'), "there is no terminal");
 }
 
@@ -295,33 +441,61 @@ async fn a_doctor_says_what_is_wrong_and_what_to_do() {
     let db = TestDatabase::create().await;
     let ingest = Service::start("ingest-svc", db.url(), &[]).await;
     let look = |url: &str, args: &[&str]| {
-        let output = finish(command("aevon", url).args(["doctor", "-o", "json"]).args(args));
+        let output = finish(
+            command("aevon", url)
+                .args(["doctor", "-o", "json"])
+                .args(args),
+        );
         let report = json_of(&output);
-        let bad = report["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false);
+        let bad = report["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|check| check["ok"] == false);
         let bad: Vec<String> = bad
             .map(|check| format!("{} | {} | {}", check["check"], check["found"], check["do"]))
             .collect();
-        assert_eq!(output.status.code(), Some(i32::from(!bad.is_empty())), "{output:?}");
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(!bad.is_empty())),
+            "{output:?}"
+        );
         assert_eq!(report["ok"], bad.is_empty());
         (bad, report)
     };
     let (bad, _) = look(db.url(), &[]);
     assert_eq!(bad.len(), 1, "{bad:?}");
-    assert!(bad[0].contains("none is registered") && bad[0].contains("aevon rules apply"), "{bad:?}");
+    assert!(
+        bad[0].contains("none is registered") && bad[0].contains("aevon rules apply"),
+        "{bad:?}"
+    );
     apply(&db, &[SUM]);
     let (bad, report) = look(db.url(), &[ingest.base()]);
     assert!(bad.is_empty(), "{bad:?}");
     assert!(report["checks"].as_array().unwrap().len() >= 6, "{report}");
 
-    let (bad, _) = look(&db.url().replace("127.0.0.1", "127.0.0.2"), &["http://127.0.0.1:9"]);
-    assert!(bad.iter().any(|line| line.contains("pg_hba.conf")), "{bad:?}");
+    let (bad, _) = look(
+        &db.url().replace("127.0.0.1", "127.0.0.2"),
+        &["http://127.0.0.1:9"],
+    );
+    assert!(
+        bad.iter().any(|line| line.contains("pg_hba.conf")),
+        "{bad:?}"
+    );
     let (bad, _) = look(db.url(), &["--patience", "1s", "http://127.0.0.1:9"]);
     assert!(bad[0].contains("is it running"), "{bad:?}");
     let empty = db.url().rsplit_once('/').unwrap().0.to_owned() + "/postgres";
     let (bad, _) = look(&empty, &[]);
-    assert!(bad.iter().any(|line| line.contains("aevon migrate --partitions")), "{bad:?}");
+    assert!(
+        bad.iter()
+            .any(|line| line.contains("aevon migrate --partitions")),
+        "{bad:?}"
+    );
     let mut wrong = command("aevon", db.url());
     let output = finish(wrong.env("AEVON_INGEST__WRITERS", "many").arg("doctor"));
     let shown = text(&output.stdout);
-    assert!(shown.starts_with("✗ settings: ") && shown.contains(" → "), "{shown}");
+    assert!(
+        shown.starts_with("✗ settings: ") && shown.contains(" → "),
+        "{shown}"
+    );
 }

@@ -156,7 +156,10 @@ async fn a_standby_gives_the_primarys_answers_and_says_what_it_does_not_see_yet(
     let path = format!("{PATH}&version={unseen}&wait=10s");
     assert!(!reading.is_finished(), "it would not have what was sent");
     let (seen, ()) = tokio::join!(read(&world.far, &path), resume);
-    let mine = tokio::time::timeout(DEADLINE, reading).await.unwrap().unwrap();
+    let mine = tokio::time::timeout(DEADLINE, reading)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(mine.states[0].values[0].event_count, 22);
     assert_eq!(
         seen["values"][0]["value"],
