@@ -43,6 +43,8 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::TimedOut(_) => true,
+            // What takes too long takes as long again.
+            Self::Refused(problem) if problem.code() == "query-budget-exceeded" => false,
             Self::Refused(problem) => {
                 matches!(problem.status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
             }

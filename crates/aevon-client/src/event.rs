@@ -231,7 +231,7 @@ mod tests {
     fn the_same_content_has_the_same_id_in_every_process_and_another_has_another() {
         // Frozen: a client of tomorrow must find what the one of today has sent.
         let id = call().written().id;
-        assert_eq!(id, "content-ID");
+        assert_eq!(id, "content-6cc0d00d175b8ffaa7a8de7ff501e4eb");
         let text = r#"{"type":"model.call", "data":{"model":"m1","tokens":123},
             "occurred_at":"2026-02-11T10:30:00Z","principal_id":"u"}"#;
         assert_eq!(Event::from_json(text).unwrap().written().id, id);

@@ -14,7 +14,8 @@ pub(crate) struct RemoteArgs {
         long,
         env = "AEVON_URL",
         value_name = "URL",
-        default_value = "http://127.0.0.1:8080"
+        default_value = "http://127.0.0.1:8080",
+        hide_env_values = true
     )]
     pub(crate) url: String,
     /// The key; rather in the environment than on the command line, which others see
@@ -26,7 +27,12 @@ pub(crate) struct RemoteArgs {
     )]
     api_key: Option<String>,
     /// Authorities to trust with https (PEM), in place of those of the machine
-    #[arg(long, env = "AEVON_CA_FILE", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "AEVON_CA_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
     ca_file: Option<PathBuf>,
     /// How long to try
     #[arg(long, value_name = "DURATION", default_value = "30s")]
@@ -36,12 +42,12 @@ pub(crate) struct RemoteArgs {
 impl RemoteArgs {
     /// A client of these services.
     pub(crate) fn client(&self) -> Result<Client, Error> {
-        self.client_of(&self.url)
+        self.client_of(&self.url, self.patience())
     }
 
-    /// The same, of the service at another place.
-    pub(crate) fn client_of(&self, url: &str) -> Result<Client, Error> {
-        let mut builder = Client::builder(url).patience(self.patience());
+    /// The same, of the service at another place, and with a patience of its own.
+    pub(crate) fn client_of(&self, url: &str, patience: Duration) -> Result<Client, Error> {
+        let mut builder = Client::builder(url).patience(patience);
         if let Some(key) = self.api_key.as_deref().filter(|key| !key.is_empty()) {
             builder = builder.api_key(key);
         }

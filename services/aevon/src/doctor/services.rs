@@ -5,11 +5,15 @@ use super::database::{MAX_SKEW, skew};
 use crate::remote::RemoteArgs;
 use aevon_client::{Answer, Error};
 use jiff::Timestamp;
+use std::time::Duration;
+
+/// How long a service is asked: whether it is ready now, and not whether it will be.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether a service is ready, and what time it has.
 pub(super) async fn checks(remote: &RemoteArgs, url: &str) -> Vec<Check> {
     let asked = Timestamp::now();
-    let answer = match remote.client_of(url) {
+    let answer = match remote.client_of(url, remote.patience().min(PATIENCE)) {
         Ok(client) => client.get("/readyz", &[]).await,
         Err(error) => Err(error),
     };
