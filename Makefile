@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 ARGS ?=
+DEMO ?=
 SEEDS ?= 1000
 TIME ?= 60
 ROUNDS ?= 100
@@ -10,15 +11,15 @@ SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim crashes fuzz contract explorer check fmt lint docs reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz contract explorer examples check fmt lint docs site tutorial reference chart stack deny build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## start everything on this machine, with its own Postgres (ARGS="...")
+run: ## start everything on this machine, with its own Postgres (DEMO=1 streams events, ARGS="...")
 	@[ -x $(BIN)/aevon ] || echo "aevon: the first build takes 10 to 20 minutes on two cores; \`make test\` uses the same"
 	@$(MAKE) --no-print-directory -s bins
-	@$(BIN)/aevon dev $(ARGS)
+	@$(BIN)/aevon dev $(if $(DEMO),--demo) $(ARGS)
 
 test: bins ## run all tests against a private Postgres
 	@$(BIN)/with-postgres -- sh -c '$(CARGO) test -q --doc --workspace && $(CARGO) $(RUNNER) --workspace $(ARGS)'
@@ -41,6 +42,9 @@ contract: bins tools ## send services what their OpenAPI documents allow, and wh
 explorer: bins ## build the page of the explorer anew, and try it in a browser; needs Node, and Chromium
 	@services/projection-svc/explorer/check.sh $(BIN)
 
+examples: bins ## make clients of the OpenAPI document, and drive each example for real (ARGS=nginx); needs Node
+	@examples/check.sh $(BIN) $(ARGS)
+
 check: fmt lint docs ## check format, lints and documentation
 
 fmt: cargo
@@ -52,8 +56,17 @@ lint: cargo
 docs: cargo
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-reference: bins ## write docs/cli.md, docs/settings.md, docs/metrics.md and docs/openapi.json anew
-	@for page in cli.md settings.md metrics.md openapi.json; do $(BIN)/aevon $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
+site: ## make a site of docs/ in .aevon/site; a dead link fails
+	@deploy/tools.sh --python
+	@$(TOOLS)/mkdocs build --clean
+
+tutorial: bins ## do what docs/tutorial.md and docs/how-to/ say, and compare what comes of it
+	@python3 deploy/tutorial.py $(BIN) docs/tutorial.md
+	@for page in $(filter-out %/index.md,$(wildcard docs/how-to/*.md)); do \
+	  $(BIN)/with-postgres -- python3 deploy/tutorial.py $(BIN) $$page || exit 1; done
+
+reference: bins ## write what docs/ has of settings, metrics, verbs and routes anew
+	@for page in settings.md metrics.md cli.md openapi.json; do $(BIN)/aevon $${page%.*} > docs/$$page.new && mv docs/$$page.new docs/$$page || exit 1; done
 
 chart: bins tools ## render and check the Helm chart (ARGS="--update" writes its golden files)
 	@$(TOOLS)/python helm/check.py $(BIN) $(ARGS)

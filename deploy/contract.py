@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from telemetry import ROOT, ask, free_port
+from system import ROOT, System, ask
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance"
 SERVICES = ("ingest-svc", "projection-svc")
@@ -30,40 +30,25 @@ def lines(ctx, value):
 def main():
     programs = Path(sys.argv[1]).resolve()
     seconds = sys.argv[2] if len(sys.argv) > 2 else "30"
-    settings = {"AEVON_DATABASE__URL": os.environ["AEVON_TEST_DATABASE_URL"], "AEVON_AUTH__MODE": "disabled",
-                "AEVON_LOG__LEVEL": "off", "AEVON_SERVER__HOST": "127.0.0.1"}
-    quiet = {"env": settings, "check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([programs / "aevon", "migrate"], **quiet)
-    subprocess.run([programs / "aevon", "rules", "apply", ROOT / "examples/rules"], **quiet)
-    urls = {name: f"http://127.0.0.1:{free_port()}" for name in SERVICES}
-    running, failed = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        hooks = Path(folder, "contract_hooks.py")
-        hooks.write_text(HOOKS)
-        try:
-            for name, url in urls.items():
-                port = url.rpartition(":")[2]
-                running.append(subprocess.Popen([programs / name], env=settings | {"AEVON_SERVER__PORT": port}))
-            subprocess.run([programs / "aevon", "ready", "--wait", "60s", *urls.values()], **quiet)
-            event = {"tenant_id": "acme", "principal_id": "user_123", "id": "evt-001", "type": "model.call",
-                     "occurred_at": "2026-01-01T00:00:00Z", "data": {"tokens": 17, "model": "m1"}}
-            if ask(f"{urls['ingest-svc']}/v1/events", event)[0] != 202:
-                sys.exit("contract: an event was not stored")
-            for name, url in urls.items():
-                command = ["schemathesis", "run", f"{url}/openapi.json", "--checks", CHECKS, "--max-time", seconds,
-                           "--max-examples", "1000", "--request-timeout", "40", "--warnings", "off", "--seed", "7"]
-                tried = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=folder, text=True,
-                                       env=os.environ | {"SCHEMATHESIS_HOOKS": "contract_hooks"}, capture_output=True)
-                summary = [line for line in tried.stdout.splitlines() if "generated" in line or "cases" in line]
-                print(f"contract: {name}: {' '.join(summary).strip() or 'no summary'}")
-                if tried.returncode:
-                    failed.append(name)
-                    print(tried.stdout, tried.stderr, file=sys.stderr)
-        finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait(30)
+    failed = []
+    with tempfile.TemporaryDirectory() as folder, \
+            System(programs, {"AEVON_AUTH__MODE": "disabled"}, ROOT / "examples/rules") as system:
+        Path(folder, "contract_hooks.py").write_text(HOOKS)
+        system.start(*SERVICES)
+        event = {"tenant_id": "acme", "principal_id": "user_123", "id": "evt-001", "type": "model.call",
+                 "occurred_at": "2026-01-01T00:00:00Z", "data": {"tokens": 17, "model": "m1"}}
+        if ask(f"{system.urls['ingest-svc']}/v1/events", event)[0] != 202:
+            sys.exit("contract: an event was not stored")
+        for name, url in system.urls.items():
+            command = ["schemathesis", "run", f"{url}/openapi.json", "--checks", CHECKS, "--max-time", seconds,
+                       "--max-examples", "1000", "--request-timeout", "40", "--warnings", "off", "--seed", "7"]
+            tried = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=folder, text=True,
+                                   env=os.environ | {"SCHEMATHESIS_HOOKS": "contract_hooks"}, capture_output=True)
+            summary = [line for line in tried.stdout.splitlines() if "generated" in line or "cases" in line]
+            print(f"contract: {name}: {' '.join(summary).strip() or 'no summary'}")
+            if tried.returncode:
+                failed.append(name)
+                print(tried.stdout, tried.stderr, file=sys.stderr)
     sys.exit(f"contract: {', '.join(failed)}: not as documented" if failed else 0)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from telemetry import ask, free_port, until
+from system import ask, free_port, until
 
 HERE = Path(__file__).parent
 MAX_BYTES = 60 * 1000 * 1000

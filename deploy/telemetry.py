@@ -15,32 +15,15 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from system import DEADLINE_S, ROOT, System, ask, free_port, until
+
 ALERTS = ROOT / "helm/aevon/files/alerts.yaml"
 DASHBOARD = ROOT / "helm/aevon/files/dashboard.json"
-# How long something may take that takes a moment.
-DEADLINE_S = 60
 # Grafana's variables, as for an installation without namespaces.
 VARIABLES = {"$namespace": ".*", "$__rate_interval": "1m"}
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def until(what, condition):
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"{what}: not within {DEADLINE_S} s")
-        time.sleep(0.2)
 
 
 class Proxy:
@@ -85,19 +68,6 @@ class Proxy:
             self.shut(end)
         time.sleep(seconds)
         self.is_cut = False
-
-
-def ask(url, body=None, headers=None):
-    """(status, body) of an answer; 0 where there is none."""
-    headers = {"content-type": "application/json"} | (headers or {})
-    request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.urlopen(request, timeout=15) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-    except OSError:
-        return 0, b""
 
 
 def load(ingest, projection, stop):
@@ -166,36 +136,29 @@ def main():
     proxy = Proxy(postgres.hostname, postgres.port or 5432)
     user = postgres.netloc.rpartition("@")[0]
     url = postgres._replace(netloc=f"{user}@127.0.0.1:{proxy.port}").geturl()
-    ports = {name: free_port() for name in ("ingest-svc", "projection-svc", "aggregator-svc")}
-    settings = {"AEVON_DATABASE__URL": url, "AEVON_AUTH__MODE": "disabled", "AEVON_LOG__LEVEL": "off",
+    settings = {"AEVON_DATABASE__URL": url, "AEVON_AUTH__MODE": "disabled",
                 "AEVON_AGGREGATION__CRON_INTERVAL": "1s", "AEVON_AGGREGATION__CONFIG_DIR": str(ROOT / "examples/rules")}
-    subprocess.run([programs / "aevon", "migrate"], env=settings, check=True, stdout=subprocess.DEVNULL)
-    running, stop = [], threading.Event()
-    with tempfile.TemporaryDirectory() as folder:
+    stop, prometheus = threading.Event(), None
+    with tempfile.TemporaryDirectory() as folder, System(programs, settings) as system:
         try:
-            for name, port in ports.items():
-                running.append(subprocess.Popen([programs / name], env=settings | {"AEVON_SERVER__PORT": str(port)}))
+            system.start("ingest-svc", "projection-svc", "aggregator-svc")
             port = free_port()
-            prometheus = f"http://127.0.0.1:{port}"
-            config = scrape_config(folder, ports)
-            running.append(subprocess.Popen(
+            config = scrape_config(folder, {name: url.rpartition(":")[2] for name, url in system.urls.items()})
+            prometheus = subprocess.Popen(
                 ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder}/data",
-                 f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]))
-            services = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-            subprocess.run([programs / "aevon", "ready", "--wait", "60s", *services.values()], env=settings, check=True,
-                           stdout=subprocess.DEVNULL)
-            until("prometheus is ready", lambda: ask(f"{prometheus}/-/ready")[0] == 200)
-            threading.Thread(target=load, args=(services["ingest-svc"], services["projection-svc"], stop), daemon=True).start()
+                 f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"])
+            url = f"http://127.0.0.1:{port}"
+            until("prometheus is ready", lambda: ask(f"{url}/-/ready")[0] == 200)
+            threading.Thread(target=load, args=(system.urls["ingest-svc"], system.urls["projection-svc"], stop), daemon=True).start()
             for _ in range(2):
                 time.sleep(5)
                 proxy.cut(3)
-            sys.exit(judge(prometheus))
+            sys.exit(judge(url))
         finally:
             stop.set()
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait(30)
+            if prometheus:
+                prometheus.terminate()
+                prometheus.wait(30)
 
 
 def judge(prometheus):

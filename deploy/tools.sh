@@ -1,28 +1,24 @@
 #!/usr/bin/env bash
-# Brings what `make chart`, `make stack` and `make deny` need: Python's packages into .aevon/tools,
-# Debian's onto the machine where they are missing.
+# Brings what `make chart`, `make stack`, `make site` and others need: Python's packages into .aevon/tools,
+# Debian's onto the machine where they are missing, unless `--python` says to leave those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools=.aevon/tools
+. deploy/needs.sh
 
-if ! cmp -s deploy/requirements.txt "$tools/requirements.txt"; then
-  if ! { python3 -m venv "$tools" && "$tools/bin/pip" install -q --disable-pip-version-check -r deploy/requirements.txt; }; then
-    echo "tools: the packages of deploy/requirements.txt cannot be installed; python3 with venv and pip is needed" >&2
-    exit 1
-  fi
-  cp deploy/requirements.txt "$tools/"
+if ! venv .aevon/tools deploy/requirements.txt; then
+  echo "tools: the packages of deploy/requirements.txt cannot be installed; python3 with venv and pip is needed" >&2
+  exit 1
 fi
 
+[ "${1:-}" != --python ] || exit 0
 missing=""
 for one in promtool:prometheus prometheus:prometheus strip:binutils; do
   command -v "${one%:*}" > /dev/null || missing="$missing ${one#*:}"
 done
 docker compose version > /dev/null 2>&1 || command -v docker-compose > /dev/null || missing="$missing docker-compose"
 if [ -n "$missing" ]; then
-  as_root=""
-  [ "$(id -u)" = 0 ] || as_root=sudo
   # shellcheck disable=SC2086
-  if ! { $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing; } > /dev/null; then
+  if ! debian $missing; then
     echo "tools: Debian's packages cannot be installed:$missing" >&2
     exit 1
   fi

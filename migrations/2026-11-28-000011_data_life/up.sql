@@ -17,9 +17,9 @@ CREATE TABLE erasures (
     last_seq   bigint NOT NULL DEFAULT 0
 );
 
--- What was imported into this database, or is being: the SHA-256 of the first line of the export.
+-- What was imported into this database, or is being: the SHA-256 of the export.
 CREATE TABLE imports (
-    header_hash bytea PRIMARY KEY CHECK (octet_length(header_hash) = 32),
+    export_hash bytea PRIMARY KEY CHECK (octet_length(export_hash) = 32),
     begun_at    timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );
@@ -66,9 +66,9 @@ BEGIN
             ), '[]');
         WHEN 'string' THEN
             IF coalesce((kept ->> 'scalar')::boolean, false)
-               -- What may be a number, in the form that one is read in.
+               -- A number in quotes is read as one.
                OR coalesce((kept ->> 'number')::boolean, false)
-                  AND document #>> '{}' ~ '^[-+0-9.eE]+$' THEN
+                  AND document #>> '{}' ~ '^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$' THEN
                 RETURN document;
             END IF;
             RETURN '""';
@@ -85,21 +85,27 @@ $$;
 
 -- Erases a principal: its events get ids that say nothing, and lose all but what is `kept`, by type;
 -- its identifier becomes the pseudonym, which lives in the same partition; what was rejected goes; the
--- erasure is noted. In one transaction, in steps where the caller has more to do in it: all but the last
--- blank what stands and lock nothing that others wait for.
+-- erasure is noted. In one transaction, in steps: all but the last blank what stands up to a position that
+-- the caller has looked at, and lock nothing that others wait for; the last, which has none, all that came
+-- since, for which it keeps writers out.
 CREATE FUNCTION erase_principal(
     of_tenant text, of_principal text, its_partition integer, new_name text, kept jsonb,
-    rejected_nos bigint[], is_forced boolean, is_last boolean
+    rejected_nos bigint[], is_forced boolean, up_to bigint
 ) RETURNS erasures LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     its_no bigint := (
         SELECT p.principal_no FROM principals p
         WHERE p.tenant_id = of_tenant AND p.principal_id = of_principal AND p.partition = its_partition
     );
+    is_last CONSTANT boolean := up_to IS NULL;
     entry erasures;
     head bigint;
     changed bigint;
 BEGIN
+    -- Whatever was granted to whom, as a dump that is put back elsewhere may lose that.
+    IF NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
+        RAISE EXCEPTION 'only the owner of the log may erase' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     SELECT * INTO entry FROM erasures e
     WHERE e.erased_at = now() AND e.xmin = pg_current_xact_id()::xid
       AND e.tenant_id = of_tenant AND e.pseudonym IS NOT DISTINCT FROM CASE WHEN its_no IS NOT NULL THEN new_name END;
@@ -108,36 +114,32 @@ BEGIN
         VALUES (of_tenant, CASE WHEN its_no IS NOT NULL THEN new_name END, erase_principal.is_forced)
         RETURNING * INTO entry;
     END IF;
-    -- First what stands, however long that takes; then, where it is the last step, with writers kept
-    -- out, what came in meanwhile.
-    FOR pass IN 1 .. CASE WHEN its_no IS NULL THEN 0 WHEN is_last THEN 2 ELSE 1 END LOOP
-        IF pass = 2 THEN
-            PERFORM FROM partitions p WHERE p.partition = its_partition FOR UPDATE;
-        END IF;
-        head := coalesce((
-            SELECT e.seq FROM events e
-            WHERE e.principal_no = its_no AND e.partition = its_partition
-            ORDER BY e.principal_no DESC, e.seq DESC LIMIT 1
-        ), 0);
-        UPDATE events e
-        SET event_id = new_name || '-' || e.seq,
-            data = CASE e.type
-                WHEN 'aevon.void' THEN coalesce((
-                    SELECT jsonb_build_object('event_id', new_name || '-' || w.target_seq)
-                    FROM voids w WHERE w.partition = its_partition AND w.void_seq = e.seq
-                ), '{}')
-                ELSE blanked(e.data, kept -> e.type -> 'data') END,
-            -- Marks of Aevon's own say nothing of anybody.
-            metadata = blanked(e.metadata, kept -> e.type -> 'metadata') || coalesce((
-                SELECT jsonb_object_agg(m.key, m.value)
-                FROM jsonb_each(e.metadata) m WHERE starts_with(m.key, 'aevon.')
-            ), '{}')
+    IF is_last THEN
+        PERFORM FROM partitions p WHERE p.partition = its_partition FOR UPDATE;
+    END IF;
+    head := least(up_to, (
+        SELECT e.seq FROM events e
         WHERE e.principal_no = its_no AND e.partition = its_partition
-          AND e.seq > entry.last_seq AND e.seq <= head;
-        GET DIAGNOSTICS changed = ROW_COUNT;
-        entry.events := entry.events + changed;
-        entry.last_seq := greatest(entry.last_seq, head);
-    END LOOP;
+        ORDER BY e.principal_no DESC, e.seq DESC LIMIT 1
+    ));
+    UPDATE events e
+    SET event_id = new_name || '-' || e.seq,
+        data = CASE e.type
+            WHEN 'aevon.void' THEN coalesce((
+                SELECT jsonb_build_object('event_id', new_name || '-' || w.target_seq)
+                FROM voids w WHERE w.partition = its_partition AND w.void_seq = e.seq
+            ), '{}')
+            ELSE blanked(e.data, kept -> e.type -> 'data') END,
+        -- Marks of Aevon's own say nothing of anybody.
+        metadata = blanked(e.metadata, kept -> e.type -> 'metadata') || coalesce((
+            SELECT jsonb_object_agg(m.key, m.value)
+            FROM jsonb_each(e.metadata) m WHERE starts_with(m.key, 'aevon.')
+        ), '{}')
+    WHERE e.principal_no = its_no AND e.partition = its_partition
+      AND e.seq > entry.last_seq AND e.seq <= head;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    entry.events := entry.events + changed;
+    entry.last_seq := greatest(entry.last_seq, head);
     IF is_last THEN
         UPDATE principals p SET principal_id = new_name
         WHERE p.principal_no = its_no AND p.partition = its_partition;

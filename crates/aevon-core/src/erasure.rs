@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod mention;
 
-pub use mention::{mentions, repeats};
+pub use mention::is_about;
 
 /// A version of a rule.
 #[derive(Clone, Debug)]
@@ -81,6 +81,15 @@ pub struct Obstacle {
     pub manner: &'static str,
 }
 
+/// What somebody who knows the events says of places that rules read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// These say nothing of anybody, and stay, with all that stands below them.
+    pub keep: BTreeSet<String>,
+    /// These do, although rules read them as numbers.
+    pub blank: BTreeSet<String>,
+}
+
 /// What an erasure would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -90,14 +99,13 @@ pub struct Plan {
     pub obstacles: Vec<Obstacle>,
     /// The versions whose answers change if it is, by their number in the table.
     pub changed: BTreeSet<i32>,
-    /// Of the places that are to be kept, those that no rule reads as more than a number.
+    /// Of the places that were named, those that no rule reads.
     pub unread: Vec<String>,
 }
 
-/// Plans the erasure of a principal that has events of these types. The places named in `keep` say
-/// nothing of anybody, and stay.
+/// Plans the erasure of a principal that has events of these types.
 #[must_use]
-pub fn plan(versions: &[Version], extents: &Extents, keep: &BTreeSet<String>) -> Plan {
+pub fn plan(versions: &[Version], extents: &Extents, choice: &Choice) -> Plan {
     let mut kept: BTreeMap<&str, Documents> = BTreeMap::new();
     let mut obstacles = BTreeSet::new();
     let (mut changed, mut read) = (BTreeSet::new(), BTreeSet::new());
@@ -107,10 +115,9 @@ pub fn plan(versions: &[Version], extents: &Extents, keep: &BTreeSet<String>) ->
         let documents = kept.entry(&rule.source_event).or_default();
         for (place, manner) in reads(rule, extent) {
             let name = place.name();
-            let is_kept = manner == Manner::Number || keep.contains(&name);
-            if manner != Manner::Number {
-                read.insert(name.clone());
-            }
+            let is_number = manner == Manner::Number && !choice.blank.contains(&name);
+            let is_kept = is_number || is_within(&name, &choice.keep);
+            read.insert(name.clone());
             // A pseudonym is another name, whoever reads it.
             if is_kept && place != Place::PrincipalId {
                 documents.keep(&place, manner);
@@ -124,7 +131,12 @@ pub fn plan(versions: &[Version], extents: &Extents, keep: &BTreeSet<String>) ->
             }
         }
     }
-    let unread = keep.difference(&read).cloned().collect();
+    let is_read = |name: &&String| {
+        let named = BTreeSet::from([(*name).clone()]);
+        read.iter().any(|place| is_within(place, &named))
+    };
+    let named = choice.keep.union(&choice.blank);
+    let unread = named.filter(|name| !is_read(name)).cloned();
     let types = kept
         .iter()
         .map(|(name, of)| ((*name).to_owned(), of.json()));
@@ -132,8 +144,15 @@ pub fn plan(versions: &[Version], extents: &Extents, keep: &BTreeSet<String>) ->
         kept: Value::Object(types.collect()).to_string(),
         obstacles: obstacles.into_iter().collect(),
         changed,
-        unread,
+        unread: unread.collect(),
     }
+}
+
+/// Whether a place, or one that it stands in, is among these.
+fn is_within(name: &str, places: &BTreeSet<String>) -> bool {
+    let ends = name.match_indices(['.', '/']).map(|(at, _)| at);
+    ends.chain([name.len()])
+        .any(|end| places.contains(&name[..end]))
 }
 
 /// The places that a rule reads, and how. Without an extent no event of its type is there.
@@ -277,8 +296,11 @@ mod tests {
             metadata: bytes,
         };
         let extents = Extents::from([("t".to_owned(), extent)]);
-        let keep = keep.iter().map(|name| (*name).to_owned()).collect();
-        plan(&[version(text)], &extents, &keep)
+        let choice = Choice {
+            keep: keep.iter().map(|name| (*name).to_owned()).collect(),
+            blank: BTreeSet::new(),
+        };
+        plan(&[version(text)], &extents, &choice)
     }
 
     fn in_the_way(plan: &Plan) -> Vec<&str> {
@@ -313,7 +335,7 @@ mod tests {
             assert_eq!(in_the_way(&found), places, "{rule}");
             assert_eq!(found.changed.is_empty(), places.is_empty());
             // Nobody has such events.
-            let elsewhere = plan(&[version(rule)], &Extents::new(), &BTreeSet::new());
+            let elsewhere = plan(&[version(rule)], &Extents::new(), &Choice::default());
             assert_eq!(elsewhere.obstacles, []);
             let kept = plan_of(rule, places, 100);
             let named = places.contains(&"principal_id");
@@ -322,10 +344,29 @@ mod tests {
                 if named { &["principal_id"][..] } else { &[] }
             );
         }
+        let within = "operator: count\ngroup_by: [k.mail, kk]\nfilter: size(data.k) > 0";
+        assert_eq!(in_the_way(&plan_of(within, &["data.k"], 100)), ["data.kk"]);
         let odd = plan_of("operator: count\ngroup_by: [g]", &["data.n"], 100);
         assert_eq!(
             (odd.unread, odd.obstacles[0].rule.as_str()),
             (vec!["data.n".to_owned()], "r:2")
+        );
+    }
+
+    #[test]
+    fn a_number_that_says_who_it_was_can_be_named() {
+        let extents = Extents::from([("t".to_owned(), Extent::default())]);
+        let sum = version("operator: latest\nfield: phone");
+        let blank = |name: &str| Choice {
+            keep: BTreeSet::new(),
+            blank: BTreeSet::from([name.to_owned()]),
+        };
+        let found = plan(std::slice::from_ref(&sum), &extents, &blank("data.phone"));
+        assert_eq!(in_the_way(&found), ["data.phone"]);
+        assert_eq!(found.kept, r#"{"t":{"data":{},"metadata":{}}}"#);
+        assert_eq!(
+            plan(&[sum], &extents, &blank("data.fax")).unread,
+            ["data.fax"]
         );
     }
 

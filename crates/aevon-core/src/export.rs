@@ -235,7 +235,6 @@ impl Line<'_> {
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     header: Option<Header>,
-    header_hash: [u8; 32],
     counts: End,
     principal_no: i64,
     last: Option<(i32, i64, Timestamp)>,
@@ -261,10 +260,10 @@ impl Progress {
         self.header.as_ref()
     }
 
-    /// SHA-256 of the first line.
+    /// SHA-256 of all that was taken.
     #[must_use]
-    pub fn header_hash(&self) -> [u8; 32] {
-        self.header_hash
+    pub fn sum(&self) -> [u8; 32] {
+        self.hash.clone().finalize().into()
     }
 
     /// What there was until now.
@@ -307,7 +306,7 @@ impl Progress {
             .map_err(|error| format!("is no line of an export: {error}"))?;
         match (&line, &self.header) {
             _ if self.is_ended => return Err("stands behind the last line".to_owned()),
-            (Line::Export(header), None) => self.begin(header, text)?,
+            (Line::Export(header), None) => self.begin(header)?,
             (Line::Export(_), Some(_)) => return Err("is a second first line".to_owned()),
             (_, None) => return Err("is not the first line of an export".to_owned()),
             (Line::Rule(_), _) if self.reached().is_begun || self.counts.erasures > 0 => {
@@ -356,7 +355,7 @@ impl Progress {
         Ok(line)
     }
 
-    fn begin(&mut self, header: &Header, text: &str) -> Result<(), String> {
+    fn begin(&mut self, header: &Header) -> Result<(), String> {
         if header.format != FORMAT {
             return Err(format!(
                 "is of format {}; this program reads {FORMAT}",
@@ -368,7 +367,6 @@ impl Progress {
         if !header.heads.iter().all(is_one) || !header.heads.windows(2).all(is_before) {
             return Err("names no heads of partitions in order".to_owned());
         }
-        self.header_hash = Sha256::digest(text.as_bytes()).into();
         self.header = Some(header.clone());
         Ok(())
     }

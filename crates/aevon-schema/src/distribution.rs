@@ -14,9 +14,10 @@ const DISTRIBUTED: &str = "partitions|principals|tenants|events|voids|series|pre
                            sweep_checkpoints|sweep_leases|discards";
 
 /// About many partitions, and why.
-const OF_MANY: [(&str, &str); 30] = [
+const OF_MANY: [(&str, &str); 31] = [
     ("discards_due", "what is to be deleted, wherever"),
     ("export_heads", "the whole log"),
+    ("export_holds", "the whole log"),
     ("export_principals", "all principals"),
     ("import_standing", "whether anything is here"),
     ("log_ahead", "where a tenant's feed is"),

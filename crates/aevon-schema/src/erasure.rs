@@ -10,15 +10,15 @@
 
 use crate::database::Connection;
 use crate::error::StoreError;
+use crate::partitions;
 use crate::principals::{self, Unknown};
 use crate::rules::{self, read_definition};
 use crate::statement::Statement;
 use crate::values::{JsonString, JsonText};
-use aevon_core::erasure::{self as core, Extent, Extents, Obstacle, Plan, Version};
+use aevon_core::erasure::{self as core, Choice, Extent, Extents, Obstacle, Plan, Version};
 use aevon_core::identity::partition_of;
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use std::collections::BTreeSet;
 
 mod refold;
 mod totals;
@@ -30,8 +30,8 @@ pub struct Erasure {
     pub tenant_id: String,
     /// Who.
     pub principal_id: String,
-    /// Places that rules read and that say nothing of anybody: `data.region`.
-    pub keep: BTreeSet<String>,
+    /// What is known of the places that rules read.
+    pub choice: Choice,
     /// Whether places that rules read are blanked too, by which answers change.
     pub is_forced: bool,
     /// Whether nothing is done in the end.
@@ -63,8 +63,8 @@ pub enum ErasureError {
     /// Rules read more than numbers of the events.
     #[error("rules read what would be erased")]
     InTheWay(Vec<Obstacle>),
-    /// Places to keep that no rule reads.
-    #[error("no rule reads {}, so nothing of it is kept", .0.join(", "))]
+    /// Places that were named and that no rule reads.
+    #[error("no rule reads {}: it is blanked anyhow", .0.join(", "))]
     Unread(Vec<String>),
     /// Other events than those that were looked at came in meanwhile.
     #[error("events that other rules read came in meanwhile; run it again")]
@@ -131,7 +131,7 @@ async fn run(
         partition,
         principal_no: principal_no.unwrap_or_default(),
     };
-    let plan = look.plan(pg, erasure, 0).await?;
+    let (plan, seen) = look.plan(pg, erasure, 0).await?;
     if !plan.unread.is_empty() {
         return Err(ErasureError::Unread(plan.unread));
     }
@@ -151,7 +151,7 @@ async fn run(
     if !changed.is_empty() {
         lease(pg, partition).await?;
     }
-    let (.., blanked_to) = step.run(pg, false).await?;
+    step.run(pg, Some(seen)).await?;
     if let (Some(principal_no), false) = (principal_no, changed.is_empty()) {
         let whose = refold::Whose {
             tenant_id,
@@ -161,9 +161,10 @@ async fn run(
         };
         refold::run(pg, &whose, &look.versions, &changed).await?;
     }
-    let (events, rejected, _) = step.run(pg, true).await?;
-    // What came in meanwhile may be of a type, or of a size, that nobody has looked at.
-    let later = look.plan(pg, erasure, blanked_to).await?;
+    // What came in meanwhile may be of a type, or of a size, that nobody has looked at. Nothing more
+    // does now.
+    partitions::lock(pg, &[partition]).await?;
+    let (later, _) = look.plan(pg, erasure, seen).await?;
     if later
         .obstacles
         .iter()
@@ -171,6 +172,7 @@ async fn run(
     {
         return Err(ErasureError::Moved);
     }
+    let (events, rejected) = step.run(pg, None).await?;
     Ok(Erased {
         pseudonym: principal_no.map(|_| pseudonym),
         events,
@@ -205,13 +207,9 @@ async fn rejected(pg: &mut AsyncPgConnection, erasure: &Erasure) -> Result<Vec<i
             return Ok(found);
         };
         after = *last;
-        let is_theirs = |faults: &str, body: &[u8]| {
-            let who = &erasure.principal_id;
-            core::mentions(body, who) || core::repeats(faults, who)
-        };
         let theirs = page
             .iter()
-            .filter(|(_, faults, body)| is_theirs(faults, body));
+            .filter(|(_, faults, body)| core::is_about(body, faults, &erasure.principal_id));
         found.extend(theirs.map(|(number, ..)| *number));
     }
 }
@@ -247,21 +245,23 @@ struct Look {
 }
 
 impl Look {
-    /// The plan by the events behind a position.
+    /// The plan by the events behind a position, and the position of the last of them.
     async fn plan(
         &self,
         pg: &mut AsyncPgConnection,
         erasure: &Erasure,
         after: i64,
-    ) -> Result<Plan, StoreError> {
+    ) -> Result<(Plan, i64), StoreError> {
         let query = diesel::sql_query(include_str!("sql/erasure_extents.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<BigInt, _>(self.principal_no)
             .bind::<BigInt, _>(after);
-        let rows: Vec<(String, i64, i64)> = Statement::<_, (Text, BigInt, BigInt)>::new(query)
-            .load(pg)
-            .await?;
-        let extent = |(event_type, data, metadata): (String, i64, i64)| {
+        let rows: Vec<(String, i64, i64, i64)> =
+            Statement::<_, (Text, BigInt, BigInt, BigInt)>::new(query)
+                .load(pg)
+                .await?;
+        let seen = rows.iter().map(|row| row.3).max().unwrap_or(after);
+        let extent = |(event_type, data, metadata, _): (String, i64, i64, i64)| {
             let extent = Extent {
                 data: data.unsigned_abs(),
                 metadata: metadata.unsigned_abs(),
@@ -269,7 +269,8 @@ impl Look {
             (event_type, extent)
         };
         let extents: Extents = rows.into_iter().map(extent).collect();
-        Ok(core::plan(&self.versions, &extents, &erasure.keep))
+        let plan = core::plan(&self.versions, &extents, &erasure.choice);
+        Ok((plan, seen))
     }
 }
 
@@ -283,13 +284,13 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Blanks what stands; the last time also what came in since, and the name. How many events and
-    /// rejected ones that were until now, and up to where.
+    /// Blanks what stands up to a position; the last time, without one, also what came in since, and
+    /// the name. How many events and rejected ones that were until now.
     async fn run(
         &self,
         pg: &mut AsyncPgConnection,
-        is_last: bool,
-    ) -> Result<(i64, i64, i64), StoreError> {
+        up_to: Option<i64>,
+    ) -> Result<(i64, i64), StoreError> {
         let query = diesel::sql_query(include_str!("sql/erasure_run.sql"))
             .bind::<Text, _>(&self.erasure.tenant_id)
             .bind::<Text, _>(&self.erasure.principal_id)
@@ -298,8 +299,8 @@ impl Step<'_> {
             .bind::<Jsonb, _>(JsonText(&self.plan.kept))
             .bind::<Array<BigInt>, _>(self.rejected)
             .bind::<Bool, _>(!self.plan.obstacles.is_empty())
-            .bind::<Bool, _>(is_last);
-        Ok(Statement::<_, (BigInt, BigInt, BigInt)>::new(query)
+            .bind::<Nullable<BigInt>, _>(up_to);
+        Ok(Statement::<_, (BigInt, BigInt)>::new(query)
             .get_result(pg)
             .await?)
     }

@@ -8,7 +8,7 @@ use crate::database::Connection;
 use crate::error::StoreError;
 use crate::migrate;
 use crate::statement::Statement;
-use crate::values::{JsonString, from_pg};
+use crate::values::{JsonString, from_pg, to_pg};
 use aevon_core::export::{Erasure, Event, FORMAT, Head, Header, Line, Principal, Rule};
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
@@ -166,6 +166,25 @@ async fn erasure_lines(pg: &mut AsyncPgConnection) -> Result<Vec<String>, StoreE
         Line::Erasure(erasure).text()
     };
     Ok(rows.into_iter().map(line).collect())
+}
+
+/// Whether the log is the one that an export was begun of: it has its heads.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn holds(connection: &mut Connection, header: &Header) -> Result<bool, StoreError> {
+    let heads = &header.heads;
+    let partitions: Vec<i32> = heads.iter().map(|head| head.partition).collect();
+    let seqs: Vec<i64> = heads.iter().map(|head| head.seq).collect();
+    let stamps: Vec<PgTimestamp> = heads.iter().map(|head| to_pg(head.ingested_at)).collect();
+    let query = diesel::sql_query(include_str!("sql/export_holds.sql"))
+        .bind::<Array<Integer>, _>(partitions)
+        .bind::<Array<BigInt>, _>(seqs)
+        .bind::<Array<Timestamptz>, _>(stamps);
+    let (holds,): (bool,) = Statement::<_, (Bool,)>::new(query)
+        .get_result(&mut connection.pg)
+        .await?;
+    Ok(holds)
 }
 
 /// How many erasures there are by now. What was written before one of them is not what stands now.

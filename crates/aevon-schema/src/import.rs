@@ -57,17 +57,17 @@ pub struct Import {
     pub heads: Vec<i64>,
 }
 
-/// Looks what is here of the export whose first line has this SHA-256.
+/// Looks what is here of the export that has this SHA-256.
 ///
 /// # Errors
 /// [`ImportError::NotEmpty`], or the database failed.
 pub async fn standing(
     connection: &mut Connection,
     partitions: i32,
-    header_hash: [u8; 32],
+    export_hash: [u8; 32],
 ) -> Result<Import, ImportError> {
     let query = diesel::sql_query(include_str!("sql/import_standing.sql"))
-        .bind::<Binary, _>(header_hash.as_slice());
+        .bind::<Binary, _>(export_hash.as_slice());
     let row: (bool, bool, bool, bool, i64) =
         Statement::<_, (Bool, Bool, Bool, Bool, BigInt)>::new(query)
             .get_result(&mut connection.pg)
@@ -108,7 +108,7 @@ async fn set_behind(
 /// [`StoreError`]; nothing was changed then.
 pub async fn begin(
     connection: &mut Connection,
-    header_hash: [u8; 32],
+    export_hash: [u8; 32],
     rules: &[Rule<'_>],
     erasures: &[Erasure<'_>],
 ) -> Result<(), StoreError> {
@@ -116,8 +116,8 @@ pub async fn begin(
     connection
         .pg
         .transaction::<_, StoreError, _>(async |pg| {
-            let query = "INSERT INTO imports (header_hash) VALUES ($1)";
-            let query = diesel::sql_query(query).bind::<Binary, _>(header_hash.as_slice());
+            let query = "INSERT INTO imports (export_hash) VALUES ($1)";
+            let query = diesel::sql_query(query).bind::<Binary, _>(export_hash.as_slice());
             query.execute(pg).await?;
             insert_rules(pg, rules).await?;
             insert_erasures(pg, erasures).await?;
@@ -285,10 +285,10 @@ pub async fn events(
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn finish(connection: &mut Connection, header_hash: [u8; 32]) -> Result<(), StoreError> {
-    let query = "UPDATE imports SET finished_at = now() WHERE header_hash = $1";
+pub async fn finish(connection: &mut Connection, export_hash: [u8; 32]) -> Result<(), StoreError> {
+    let query = "UPDATE imports SET finished_at = now() WHERE export_hash = $1";
     diesel::sql_query(query)
-        .bind::<Binary, _>(header_hash.as_slice())
+        .bind::<Binary, _>(export_hash.as_slice())
         .execute(&mut connection.pg)
         .await?;
     // The planner is to know what is here before anybody asks.

@@ -98,6 +98,7 @@ impl Preview<'_> {
             head: seq,
             data_through: standpoint.ingested_at,
             staleness_seconds: standpoint.staleness_seconds,
+            erasures: standpoint.erasures,
             states: vec![RuleState {
                 rule_version,
                 rule: self.rule.clone(),

@@ -189,6 +189,9 @@ fn granted(prefix: &str, place: &Place) -> Granted {
         format!("REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"),
         format!("REVOKE CREATE, TEMPORARY ON DATABASE {database} FROM PUBLIC"),
         format!("REVOKE ALL ON {relations} FROM PUBLIC, {everybody}"),
+        format!(
+            "REVOKE ALL ON FUNCTION {schema}.erase_principal, {schema}.blanked FROM PUBLIC, {everybody}"
+        ),
         format!("REVOKE ALL ON SCHEMA {schema} FROM {everybody}"),
         format!("REVOKE ALL ON DATABASE {database} FROM {everybody}"),
         format!("GRANT CONNECT ON DATABASE {database} TO {everybody}"),

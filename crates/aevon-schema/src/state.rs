@@ -146,6 +146,8 @@ pub struct State {
     pub data_through: Option<Timestamp>,
     /// How far this database is behind its primary; 0 on it.
     pub staleness_seconds: f64,
+    /// How often something was erased in that partition.
+    pub erasures: i64,
     /// By name and version.
     pub states: Vec<RuleState>,
     /// Bucket rows that were read for it.

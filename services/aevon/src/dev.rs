@@ -16,6 +16,7 @@ use projection_svc::Projection;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod demo;
 mod sample;
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
@@ -42,6 +43,9 @@ pub(crate) struct DevArgs {
     /// Loads no sample events
     #[arg(long)]
     no_sample: bool,
+    /// Streams a live workload of three tenants, so that there is something to look at
+    #[arg(long)]
+    demo: bool,
 }
 
 /// The database of the private Postgres.
@@ -79,10 +83,11 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
         .context("--rules names the folder of rules")?;
     ingest_svc::check(&settings).context("--schemas names the folder of schemas")?;
 
-    let postgres = match settings.database.url {
-        Some(_) => None,
+    let (postgres, data) = match settings.database.url {
+        Some(_) => (None, "the database of AEVON_DATABASE__URL".to_owned()),
         None => {
-            println!("starting a private Postgres in {}", args.data_dir.display());
+            let data = args.data_dir.display().to_string();
+            println!("starting a private Postgres in {data}");
             let server = ServerOptions {
                 data_dir: Some(args.data_dir),
                 durable: true,
@@ -90,7 +95,7 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
             };
             let server = tokio::task::spawn_blocking(move || Server::start(&server)).await??;
             settings.database.url = Some(Secret::new(server.url(DATABASE)));
-            Some(server)
+            (Some(server), data)
         }
     };
     let (url, tell) = (settings.database_url()?, |news| eprintln!("{news}"));
@@ -100,7 +105,13 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
         report.partitions
     );
 
-    let served = serve(&settings, options, listener, &shutdown, !args.no_sample);
+    let shown = Shown {
+        sample: !args.no_sample,
+        demo: args.demo,
+        rules: settings.aggregation.config_dir.display().to_string(),
+        data,
+    };
+    let served = serve(&settings, options, listener, &shutdown, shown);
     let (result, postgres) = match postgres {
         None => (served.await, None),
         Some(mut server) => tokio::select! {
@@ -130,12 +141,41 @@ async fn end_of(server: &mut Server) -> anyhow::Result<()> {
     }
 }
 
+/// What there is to look at, and where.
+struct Shown {
+    sample: bool,
+    demo: bool,
+    rules: String,
+    data: String,
+}
+
+impl Shown {
+    fn summary(&self, base: &str) -> String {
+        let Self { rules, data, .. } = self;
+        let mut summary = format!(
+            "\nAevon is up.\n\n  \
+             explorer   {base}\n  \
+             API        {base}/docs\n  \
+             rules      {base}/v1/rules, of the files in {rules}\n  \
+             data       {data}, stays for the next run\n"
+        );
+        if self.demo {
+            summary.push_str("  demo       acme, globex and initech, some events a second\n");
+        }
+        summary.push_str("  stop       Ctrl-C\n");
+        if self.sample {
+            summary.push_str(&sample::what_to_try(base));
+        }
+        summary
+    }
+}
+
 async fn serve(
     settings: &Settings,
     options: HttpOptions,
     listener: std::net::TcpListener,
     shutdown: &Shutdown,
-    with_sample: bool,
+    shown: Shown,
 ) -> anyhow::Result<()> {
     let readiness = Readiness::new(&[READY_DATABASE, READY_RULES]);
     let metrics = Metrics::new()?;
@@ -162,7 +202,7 @@ async fn serve(
             ingest.prepare(&readiness).await?;
             projection.prepare(&readiness).await?;
             aggregator.prepare(&readiness).await?;
-            if with_sample {
+            if shown.sample {
                 let loaded = sample::load(&base).await?;
                 println!("sent a sample of {loaded} events of tenant acme");
             }
@@ -174,16 +214,17 @@ async fn serve(
                 prepared.context("the system did not come up in time")??;
             }
         }
-        println!(
-            "\nAevon is up at {base}: open it in a browser; its rules: curl -s '{base}/v1/rules'"
-        );
-        if with_sample {
-            println!("{}", sample::what_to_try(&base));
-        }
-        println!("\nCtrl-C stops everything; the data stays for the next run.");
+        println!("{}", shown.summary(&base));
+        let streamed = async {
+            match shown.demo {
+                true => demo::stream(&base, shutdown).await,
+                false => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = aggregator.sweep(shutdown) => {}
             () = ingest.watch(readiness.clone()) => {}
+            streamed = streamed => streamed?,
         }
         anyhow::Ok(())
     };

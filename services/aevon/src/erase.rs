@@ -3,7 +3,7 @@
 //! Invariant: the old name is printed nowhere and logged nowhere.
 
 use crate::{identifier, reach};
-use aevon_core::erasure::Obstacle;
+use aevon_core::erasure::{Choice, Obstacle};
 use aevon_schema::erasure::{self, Erased, Erasure, ErasureError};
 use aevon_service::settings::Settings;
 use anyhow::bail;
@@ -35,6 +35,9 @@ pub(crate) struct EraseArgs {
     /// A place that a rule reads and that says nothing of anybody, so that it stays: data.region
     #[arg(long, value_name = "PLACE")]
     keep: Vec<String>,
+    /// A place that a rule reads as a number and that says who it was: data.phone
+    #[arg(long, value_name = "PLACE", requires = "force")]
+    blank: Vec<String>,
     /// Blanks also what rules read, and folds the principal's buckets anew: answers change
     #[arg(long)]
     force: bool,
@@ -50,7 +53,10 @@ pub(crate) async fn run(settings: &Settings, args: EraseArgs) -> anyhow::Result<
     let erasure = Erasure {
         tenant_id: args.tenant,
         principal_id: args.principal,
-        keep: args.keep.into_iter().collect(),
+        choice: Choice {
+            keep: args.keep.into_iter().collect(),
+            blank: args.blank.into_iter().collect(),
+        },
         is_forced: args.force,
         is_rehearsal: args.dry_run,
     };

@@ -58,7 +58,12 @@ pub(crate) async fn run(settings: &Settings, args: ExportArgs) -> anyhow::Result
         eprintln!("nothing is missing");
         return Ok(());
     }
-    writer.write_all(&mut connection, partitions).await?;
+    let written = writer.write_all(&mut connection, partitions).await;
+    if let (Err(_), Some(path), None) = (&written, &args.output, writer.progress.header()) {
+        // Nothing is in it; the next try may make it.
+        let _ = std::fs::remove_file(path);
+    }
+    written?;
     writer.to.finish()?;
     let counts = writer.progress.counts();
     eprintln!(
@@ -149,6 +154,10 @@ impl Writer {
             header.partitions == partitions,
             "the file is of a log of {} partitions; the database has {partitions}",
             header.partitions
+        );
+        ensure!(
+            export::holds(connection, &header).await?,
+            "the file is of another log, or the database went back in time since: begin anew"
         );
         let bar = bar(header.events().unsigned_abs());
         bar.set_position(self.progress.counts().events);

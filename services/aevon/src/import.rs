@@ -52,7 +52,7 @@ pub(crate) async fn run(settings: &Settings, args: ImportArgs) -> anyhow::Result
         header.partitions,
         header.partitions
     );
-    let hash = progress.header_hash();
+    let hash = progress.sum();
     let mut import = import::standing(&mut connection, partitions, hash).await?;
     if import.is_finished {
         eprintln!("all of it is there already");

@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
 # Builds the page anew, holds what is committed to it, and tries it in a browser: `check.sh PROGRAMS`.
+# `check.sh needs` only sees to it that Node and a browser are there.
 set -euo pipefail
-programs=$(cd "$1" && pwd)
+[ "$1" = needs ] || programs=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
+. ../../../deploy/needs.sh
 give_up() { echo "explorer: $*" >&2; exit 1; }
 
-node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' 2> /dev/null ||
-  give_up "Node 20.19 or newer is missing"
+has_node || give_up "Node 20.19 or newer is missing"
+
+chromium() { command -v chromium || command -v google-chrome || command -v chromium-browser; }
+if ! chromium > /dev/null; then
+  debian chromium 2> /dev/null ||
+    give_up "Chromium is missing, and Debian's package chromium cannot be installed"
+fi
+[ "$1" != needs ] || exit 0
+
 npm ci --silent --no-fund --no-audit || give_up "the packages of package-lock.json cannot be installed"
 npm run -s build
 if [ -n "$(git status --porcelain -- dist)" ]; then
@@ -14,11 +23,4 @@ if [ -n "$(git status --porcelain -- dist)" ]; then
   give_up "dist is not what its source makes; it is now: commit it, and build the programs again"
 fi
 
-chromium() { command -v chromium || command -v google-chrome || command -v chromium-browser; }
-if ! chromium > /dev/null; then
-  as_root=""
-  [ "$(id -u)" = 0 ] || as_root=sudo
-  { $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1 ||
-    give_up "Chromium is missing, and Debian's package chromium cannot be installed"
-fi
 AEVON_BIN="$programs/aevon" CHROMIUM=$(chromium) npm test --silent

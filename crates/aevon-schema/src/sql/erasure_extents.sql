@@ -1,8 +1,9 @@
 -- erasure_extents: the types of a principal's events behind a position, with the bytes of the largest
--- documents of each
-SELECT e.type, max(octet_length(e.data::text))::bigint, max(octet_length(e.metadata::text))::bigint
+-- documents of each, and the last position
+SELECT e.type, max(octet_length(e.data::text))::bigint, max(octet_length(e.metadata::text))::bigint,
+       max(e.seq)
 FROM (
-    SELECT g.type, g.data, g.metadata
+    SELECT g.type, g.data, g.metadata, g.seq
     FROM events g
     WHERE g.principal_no = $2
       AND g.seq > $3

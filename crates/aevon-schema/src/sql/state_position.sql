@@ -1,8 +1,8 @@
 -- state_position: the newest row of a partition, and the one that a version ($2) or an instant ($3)
 -- of ingestion comes down to: the newest whose stamp is not above it, 0 where there is none. Found by
--- halving, as positions have no gaps and stamps rise with them
+-- halving, as positions have no gaps and stamps rise with them. And how often something was erased there
 WITH RECURSIVE head AS MATERIALIZED (
-    SELECT coalesce(e.seq, 0) AS seq
+    SELECT coalesce(e.seq, 0) AS seq, p.erasures
     FROM partitions p
     LEFT JOIN LATERAL (
         SELECT n.seq FROM events n WHERE n.partition = $1 ORDER BY n.seq DESC LIMIT 1
@@ -24,7 +24,7 @@ WITH RECURSIVE head AS MATERIALIZED (
     ) m
     WHERE s.high - s.low > 1
 ), found AS MATERIALIZED (
-    SELECT h.seq AS head, coalesce($2, (SELECT max(low) FROM search)) AS seq FROM head h
+    SELECT h.seq AS head, h.erasures, coalesce($2, (SELECT max(low) FROM search)) AS seq FROM head h
 )
 SELECT f.head, f.seq,
        (
@@ -38,5 +38,6 @@ SELECT f.head, f.seq,
        CASE WHEN pg_is_in_recovery()
             THEN greatest(coalesce(extract(epoch FROM now() - pg_last_xact_replay_timestamp()), 0), 0)
             ELSE 0 END::double precision,
-       pg_is_in_recovery()
+       pg_is_in_recovery(),
+       f.erasures
 FROM found f

@@ -50,6 +50,7 @@ SELECT f.partition, f.head, f.seq,
        CASE WHEN pg_is_in_recovery()
             THEN greatest(coalesce(extract(epoch FROM now() - pg_last_xact_replay_timestamp()), 0), 0)
             ELSE 0 END::double precision,
-       pg_is_in_recovery()
+       pg_is_in_recovery(),
+       (SELECT p.erasures FROM partitions p WHERE p.partition = f.partition)
 FROM found f
 ORDER BY f.partition

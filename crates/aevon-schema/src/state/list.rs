@@ -49,6 +49,7 @@ impl Several<'_> {
             as_of: self.asked.instant().or(found.data_through()),
             data_through: found.data_through(),
             staleness_seconds: found.staleness_seconds,
+            erasures: found.erasures(),
             lag_events: found.lags(Complete::Buckets).into_iter().max().unwrap_or(0),
             rules: rules.map(|c| (c.rule.name.clone(), c.version)).collect(),
             items: page.items,

@@ -61,6 +61,9 @@ pub(super) struct Found {
     pub(super) has_read_events: bool,
 }
 
+type PositionRow = (i64, i64, Option<PgTimestamp>, f64, bool, i64);
+type PositionColumns = (BigInt, BigInt, Nullable<Timestamptz>, Double, Bool, BigInt);
+
 /// Where a version or an instant stands.
 struct Resolved {
     standpoint: Standpoint,
@@ -180,11 +183,10 @@ impl Past<'_> {
             .bind::<Integer, _>(self.partition)
             .bind::<Nullable<BigInt>, _>(version)
             .bind::<Nullable<Timestamptz>, _>(instant);
-        let rows: Vec<(i64, i64, Option<PgTimestamp>, f64, bool)> =
-            Statement::<_, (BigInt, BigInt, Nullable<Timestamptz>, Double, Bool)>::new(query)
-                .load(&mut &*self.pg)
-                .await?;
-        let (head, seq, ingested_at, staleness_seconds, is_replica) = rows
+        let rows: Vec<PositionRow> = Statement::<_, PositionColumns>::new(query)
+            .load(&mut &*self.pg)
+            .await?;
+        let (head, seq, ingested_at, staleness_seconds, is_replica, erasures) = rows
             .into_iter()
             .next()
             .ok_or_else(|| StoreError::Corrupt("a partition has no row".to_owned()))?;
@@ -194,6 +196,7 @@ impl Past<'_> {
                 seq,
                 ingested_at: ingested_at.map(from_pg),
                 staleness_seconds,
+                erasures,
             },
             is_replica,
         })

@@ -53,7 +53,17 @@ pub(crate) struct Standpoint {
     pub(crate) seq: i64,
     pub(crate) ingested_at: Option<Timestamp>,
     pub(crate) staleness_seconds: f64,
+    pub(crate) erasures: i64,
 }
+
+type HeadRow = (i64, Option<PgTimestamp>, f64, Option<i64>, i64);
+type HeadColumns = (
+    BigInt,
+    Nullable<Timestamptz>,
+    Double,
+    Nullable<BigInt>,
+    BigInt,
+);
 
 /// The head of a partition, and the newest void of the principal that is asked about.
 pub(crate) async fn head(
@@ -65,11 +75,10 @@ pub(crate) async fn head(
         .bind::<Integer, _>(partition)
         .bind::<Text, _>(&query.tenant_id)
         .bind::<Text, _>(&query.principal_id);
-    let rows: Vec<(i64, Option<PgTimestamp>, f64, Option<i64>)> =
-        Statement::<_, (BigInt, Nullable<Timestamptz>, Double, Nullable<BigInt>)>::new(query)
-            .load(&mut &*pg)
-            .await?;
-    let (seq, ingested_at, staleness_seconds, newest_void) = rows
+    let rows: Vec<HeadRow> = Statement::<_, HeadColumns>::new(query)
+        .load(&mut &*pg)
+        .await?;
+    let (seq, ingested_at, staleness_seconds, newest_void, erasures) = rows
         .into_iter()
         .next()
         .ok_or_else(|| StoreError::Corrupt("a partition has no row".to_owned()))?;
@@ -78,6 +87,7 @@ pub(crate) async fn head(
         seq,
         ingested_at: ingested_at.map(from_pg),
         staleness_seconds,
+        erasures,
     };
     Ok((standpoint, newest_void))
 }
@@ -283,6 +293,7 @@ pub(super) fn conclude(
         head: standpoint.head,
         data_through: standpoint.ingested_at,
         staleness_seconds: standpoint.staleness_seconds,
+        erasures: standpoint.erasures,
         states: states(query, chosen, finished, &lags)?,
         buckets: cost.buckets,
         raw_events: cost.raw_events,

@@ -52,6 +52,8 @@ pub(super) struct Place {
     pub(super) ingested_at: Option<Timestamp>,
     /// Whether the tenant has principals there.
     pub(super) is_touched: bool,
+    /// How often something was erased there.
+    erasures: i64,
 }
 
 /// What the first round trip found.
@@ -97,6 +99,11 @@ impl OverAll {
 }
 
 impl Found {
+    /// How often something was erased in any of the partitions.
+    pub(super) fn erasures(&self) -> i64 {
+        self.places.iter().map(|place| place.erasures).sum()
+    }
+
     fn index(&self, partition: i32) -> usize {
         let found = self
             .places
@@ -224,6 +231,7 @@ impl<'a> Several<'a> {
                 as_of: self.asked.instant().or(found.data_through()),
                 data_through: found.data_through(),
                 staleness_seconds: found.staleness_seconds,
+                erasures: found.erasures(),
                 states,
                 buckets: cost.buckets,
                 raw_events: cost.raw_events,
@@ -314,6 +322,7 @@ impl<'a> Several<'a> {
             seq: row.2,
             ingested_at: row.3.map(from_pg),
             is_touched: row.4,
+            erasures: row.7,
         };
         Ok((rows.into_iter().map(place).collect(), staleness, is_replica))
     }
@@ -444,8 +453,9 @@ type PlaceColumns = (
     Bool,
     Double,
     Bool,
+    BigInt,
 );
-type PlaceRow = (i32, i64, i64, Option<PgTimestamp>, bool, f64, bool);
+type PlaceRow = (i32, i64, i64, Option<PgTimestamp>, bool, f64, bool, i64);
 type RulesColumns = (
     Integer,
     Integer,

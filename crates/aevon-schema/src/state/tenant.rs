@@ -74,6 +74,8 @@ pub struct TenantState {
     pub data_through: Option<Timestamp>,
     /// How far this database is behind its primary; 0 on it.
     pub staleness_seconds: f64,
+    /// How often something was erased in any of its partitions.
+    pub erasures: i64,
     /// By name and version.
     pub states: Vec<RuleState>,
     /// Bucket rows that were read for it.
@@ -147,6 +149,8 @@ pub struct StateList {
     pub data_through: Option<Timestamp>,
     /// How far this database is behind its primary; 0 on it.
     pub staleness_seconds: f64,
+    /// How often something was erased in any of its partitions.
+    pub erasures: i64,
     /// Events of all partitions that the buckets of the slowest rule don't hold yet.
     pub lag_events: i64,
     /// The rules that answered: names and versions.

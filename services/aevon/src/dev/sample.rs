@@ -5,8 +5,9 @@
 //! the same data sends duplicates and only adds what has happened since.
 
 use aevon_client::{Client, Event};
-use anyhow::bail;
-use jiff::{Span, Timestamp, tz::TimeZone};
+use anyhow::{Context, bail};
+use jiff::tz::TimeZone;
+use jiff::{RoundMode, Span, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 /// One event a user this often.
@@ -20,16 +21,23 @@ const USERS: [&str; 3] = ["user_ada", "user_ben", "user_cleo"];
 /// Sends the sample; says how many events it has.
 pub(crate) async fn load(base: &str) -> anyhow::Result<usize> {
     let events = events(Timestamp::now())?;
-    let sent = events
-        .iter()
-        .map(|event| Event::from_json(&event.to_string()));
-    let sent: Vec<Event> = sent.collect::<Result<_, _>>()?;
     let client = Client::builder(base).build()?;
-    let outcomes = client.send_all(sent).await;
-    if let Some(unwell) = outcomes.iter().find(|outcome| !outcome.is_stored()) {
-        bail!("the sample was not stored: {unwell}");
-    }
+    send(&client, &events).await.context("the sample")?;
     Ok(events.len())
+}
+
+/// Sends events.
+///
+/// # Errors
+/// Where not all of them are stored, now or before.
+pub(super) async fn send(client: &Client, events: &[Value]) -> anyhow::Result<()> {
+    let events = events.iter().map(|event| Event::from_json(&event.to_string()));
+    let events: Vec<Event> = events.collect::<Result<_, _>>()?;
+    let outcomes = client.send_all(events).await;
+    match outcomes.iter().find(|outcome| !outcome.is_stored()) {
+        Some(unwell) => bail!("an event was not stored: {unwell}"),
+        None => Ok(()),
+    }
 }
 
 /// Everything that has happened from the beginning of yesterday (UTC) to `now`.
@@ -90,32 +98,36 @@ fn event(user: &str, at: Timestamp, event_type: &str, data: Value) -> Value {
 
 /// What to print once everything is up, about the sample.
 pub(crate) fn what_to_try(base: &str) -> String {
+    let now = Timestamp::now();
     format!(
         r#"
 Three things to try:
 
-  # 1. What does the log add up to for one user?
-  curl -s '{base}/v1/state/acme/user_ada'
+  # 1. What does the log add up to for one user, today?
+  curl -s '{base}/v1/state/acme/user_ada?start={today}'
 
   # 2. Send an event, and see it in the next read.
-  curl -s '{base}/v1/events' -H 'content-type: application/json' -d '{{"tenant_id":"acme","principal_id":"user_ada","id":"my-first","type":"model.call","occurred_at":"{now}","data":{{"tokens":1234}}}}'
+  curl -s '{base}/v1/events' -H 'content-type: application/json' -d '{{"tenant_id":"acme","principal_id":"user_ada","id":"my-first","type":"model.call","occurred_at":"{second}","data":{{"tokens":1234}}}}'
 
-  # 3. Back in time: tokens by the hour, up to the beginning of today.
-  curl -s '{base}/v1/state/acme/user_ada?rule=tokens_used&granularity=1h&end={today}'"#,
-        now = second(Timestamp::now()),
-        today = second(start_of_today()),
+  # 3. Back in time: the same question as it was answered before you sent it.
+  curl -s '{base}/v1/state/acme/user_ada?start={today}&as_of={moment}'
+"#,
+        second = since(now, Unit::Second),
+        moment = since(now, Unit::Microsecond),
+        today = start_of_today(now),
     )
 }
 
-fn start_of_today() -> Timestamp {
-    let now = Timestamp::now();
+fn start_of_today(now: Timestamp) -> Timestamp {
     now.to_zoned(TimeZone::UTC)
         .start_of_day()
         .map_or(now, |day| day.timestamp())
 }
 
-fn second(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
+/// The last whole second, or microsecond.
+fn since(at: Timestamp, unit: Unit) -> Timestamp {
+    let whole = TimestampRound::new().smallest(unit).mode(RoundMode::Trunc);
+    at.round(whole).unwrap_or(at)
 }
 
 #[cfg(test)]

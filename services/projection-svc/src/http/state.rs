@@ -240,6 +240,7 @@ async fn answer(
     let mut determinants = rules_of(&answer.states);
     determinants.extend(of_question(&query.tenant_id, &query.question));
     determinants.push(query.principal_id.clone());
+    determinants.push(erasures(state.erasures));
     let states = once((Some(query.principal_id.as_str()), answer.states.as_slice()));
     sending.send((&answer.version, determinants), (&answer, None), states)
 }
@@ -290,6 +291,11 @@ pub(crate) fn insert_version(response: &mut HttpResponseBuilder, version: &Versi
     if version.len() <= MAX_HEADER {
         response.insert_header((VERSION_HEADER, version));
     }
+}
+
+/// The single thing that changes an answer at a version.
+fn erasures(count: i64) -> String {
+    format!("erasures {count}")
 }
 
 /// What every answer is a function of, beside its version and its rules.

@@ -3,7 +3,7 @@
 use super::asked::{question, selection};
 use super::moment::OverAll;
 use super::shown::{Answer, Meta, RuleAnswer};
-use super::{Sending, of_question, problem, rules_of};
+use super::{Sending, erasures, of_question, problem, rules_of};
 use crate::Projection;
 use crate::http::format::digest;
 use crate::http::not_ready;
@@ -139,6 +139,7 @@ pub(super) async fn total(
     let answer = Answer::total(&query, &state);
     let mut determinants = rules_of(&answer.states);
     determinants.extend(determinants_of(&query));
+    determinants.push(erasures(state.erasures));
     let states = once((None, answer.states.as_slice()));
     sending.send((&state.version, determinants), (&answer, None), states)
 }
@@ -200,6 +201,7 @@ pub(super) async fn list(
     let mut determinants: Vec<String> = rules.collect();
     determinants.extend(determinants_of(&query));
     determinants.push(format!("{instant:?} {which:?}"));
+    determinants.push(erasures(list.erasures));
     let states = shown.items.iter();
     let states = states.map(|item| (Some(item.principal_id), item.states.as_slice()));
     let whole = (&shown, shown.next.as_deref());
