@@ -31,6 +31,7 @@ pub mod rejected_events;
 pub mod roles;
 pub mod rules;
 mod series;
+pub mod server;
 pub mod state;
 mod statement;
 pub mod status;

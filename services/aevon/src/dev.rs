@@ -19,6 +19,12 @@ use std::time::Duration;
 mod demo;
 mod sample;
 
+pub(crate) const EXAMPLES: &str = "Examples:\n  \
+    aevon dev                                          http://127.0.0.1:8080, sample rules and data\n  \
+    aevon dev --rules rules/ --no-sample --port 9090\n  \
+    AEVON_DATABASE__URL=postgres://… aevon dev         in a Postgres that is there\n\n\
+    Everybody may do everything, on 127.0.0.1 alone. Exit codes: 0 stopped by Ctrl-C, 1 failed, 2 wrong usage.";
+
 /// How to run the system here.
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {

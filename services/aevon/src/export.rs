@@ -31,7 +31,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The file to write; standard output without it
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Goes on with a file that was broken off
     #[arg(long, requires = "output")]

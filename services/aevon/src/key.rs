@@ -2,6 +2,8 @@
 //!
 //! Invariant: a key is printed once, alone on standard output, when it is made.
 
+use crate::output::{Format, OutputArg, print};
+use crate::table::{aligned, titles};
 use aevon_core::identity;
 use aevon_core::time::Timestamp;
 use aevon_schema::api_keys::{self, ApiKey};
@@ -10,12 +12,17 @@ use aevon_service::auth::{self, Scope};
 use aevon_service::settings::{HumanDuration, Settings};
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use serde_json::json;
 use std::time::Duration;
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Makes a key and prints it, once
+    #[command(after_help = "Examples:\n  \
+        aevon key create --tenant acme --scope ingest,read\n  \
+        AEVON_API_KEY=$(aevon key create --platform --scope read)\n\n\
+        Exit codes: 0 printed, 1 failed, 2 wrong usage.")]
     Create {
         /// The tenant that the key is for
         #[arg(long, value_name = "TENANT", required_unless_present = "platform")]
@@ -28,7 +35,10 @@ pub(crate) enum KeyCommand {
         scope: Vec<Scope>,
     },
     /// Lists keys, without their secrets
-    List,
+    List {
+        #[command(flatten)]
+        output: OutputArg,
+    },
     /// Refuses a key from now on; services notice within seconds
     Revoke {
         /// Its number, as `aevon key list` shows it, and as the key itself does
@@ -76,7 +86,12 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                 create(&mut connection, tenant.as_deref(), &scopes).await?
             );
         }
-        KeyCommand::List => list(&api_keys::list(&mut connection, None).await?),
+        KeyCommand::List { output } => {
+            print(&list(
+                &api_keys::list(&mut connection, None).await?,
+                output.format,
+            )?)?;
+        }
         KeyCommand::Revoke { number } => {
             if !api_keys::revoke(&mut connection, number, None).await? {
                 bail!("there is no key {number} that is still good");
@@ -121,23 +136,36 @@ fn in_future(wait: Duration) -> anyhow::Result<Timestamp> {
     Ok(Timestamp::from_micros(at))
 }
 
-fn list(keys: &[ApiKey]) {
-    println!(
-        "{:<8}{:<24}{:<20}{:<30}state",
-        "number", "tenant", "scopes", "made"
-    );
-    for key in keys {
+fn list(keys: &[ApiKey], format: Format) -> anyhow::Result<String> {
+    if format == Format::Json {
+        let item = |key: &ApiKey| {
+            json!({
+                "number": key.key_no,
+                "tenant_id": key.tenant_id,
+                "scopes": key.scopes,
+                "created_at": key.created_at.to_string(),
+                "revoked_at": key.revoked_at.map(|at| at.to_string()),
+                "is_revoked": key.is_revoked,
+            })
+        };
+        let keys: Vec<_> = keys.iter().map(item).collect();
+        return Ok(format!("{:#}\n", json!({"keys": keys})));
+    }
+    let mut rows = vec![titles(&["number", "tenant", "scopes", "made", "state"])];
+    rows.extend(keys.iter().map(|key| {
         let state = match (key.is_revoked, key.revoked_at) {
             (true, Some(at)) => format!("revoked {at}"),
             (false, Some(at)) => format!("good until {at}"),
             _ => "good".to_owned(),
         };
-        println!(
-            "{:<8}{:<24}{:<20}{:<30}{state}",
-            key.key_no,
-            key.tenant_id.as_deref().unwrap_or("(platform)"),
+        let tenant = key.tenant_id.as_deref().unwrap_or("(platform)");
+        vec![
+            key.key_no.to_string(),
+            tenant.to_owned(),
             key.scopes.join(","),
             key.created_at.to_string(),
-        );
-    }
+            state,
+        ]
+    }));
+    aligned(&rows)
 }

@@ -1,5 +1,6 @@
-//! The operator's command line: `migrate`, `key`, `rules`, `verify`, `rebuild`, `export`, `import`, `erase`,
-//! and `dev`, the whole system in one process.
+//! The command line: for callers `send`, `state`, `explain` and `tail`; for operators `doctor`, `migrate`,
+//! `key`, `rules`, `verify`, `rebuild`, `export`, `import`, `erase`; and `dev`, the whole system in one
+//! process.
 //!
 //! Invariant: a command exits 0 only on success; a failure is one line on standard error, after the
 //! faults of files, one a line.
@@ -17,12 +18,16 @@ use aevon_schema::{Database, DatabaseOptions};
 use aevon_service::settings::{Settings, markdown_reference};
 use aevon_service::{cli, telemetry};
 use anyhow::Context;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use std::process::ExitCode;
 use std::time::Duration;
 
+mod completion;
 mod dev;
+mod doctor;
 mod erase;
+mod explain;
 mod export;
 mod help;
 mod import;
@@ -31,17 +36,22 @@ mod lines;
 mod metrics;
 mod migrate;
 mod openapi;
+mod output;
 mod ready;
 mod rebuild;
+mod remote;
 mod rules;
+mod send;
+mod state;
 mod table;
+mod tail;
 mod verify;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "aevon",
     version,
-    about = "Looks after an Aevon installation, or runs one here"
+    about = "Sends events to Aevon, asks for states, looks after an installation, or runs one here"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -50,6 +60,29 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Sends one event, or a file of them
+    #[command(after_help = send::EXAMPLES)]
+    Send(send::SendArgs),
+    /// Asks what the events of a principal, or of a tenant, add up to
+    #[command(after_help = state::EXAMPLES)]
+    State(state::StateArgs),
+    /// Asks what a value was made of, and for the events behind it
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
+    /// Follows everything that comes in of a tenant
+    #[command(after_help = tail::EXAMPLES)]
+    Tail(tail::TailArgs),
+    /// Looks at settings, database, clocks, schema, lag and services, and says what to do
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
+    /// Prints what a shell completes
+    #[command(after_help = completion::EXAMPLES)]
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Prints the help of every command, as a document
+    Cli,
     /// Brings the database of AEVON_DATABASE__URL to the current schema
     #[command(after_help = migrate::EXAMPLES)]
     Migrate(migrate::MigrateArgs),
@@ -70,6 +103,7 @@ enum Command {
     ///
     /// Answers stay right all the while, and aggregators may go on. What was broken off goes on
     /// when it is asked for again.
+    #[command(after_help = rebuild::EXAMPLES)]
     Rebuild {
         /// The rule, whose active version is rebuilt
         #[arg(long, value_name = "NAME", value_parser = rebuild::rule_name)]
@@ -96,31 +130,52 @@ enum Command {
     Metrics,
     /// Prints what OpenAPI says of every route of every service
     Openapi,
-    /// Prints the help of every verb, as a document
-    Cli,
     /// Runs the whole system here: Postgres, the three services, sample rules and data
+    #[command(after_help = dev::EXAMPLES)]
     Dev(dev::DevArgs),
+}
+
+/// The command line, with its commands in groups.
+fn command() -> clap::Command {
+    help::grouped(Cli::command())
 }
 
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::report("aevon", &error),
+    let matches = command().get_matches();
+    let ran = Cli::from_arg_matches(&matches)
+        .map_err(anyhow::Error::from)
+        .and_then(|cli| run(cli.command));
+    ran.unwrap_or_else(|error| cli::report("aevon", &error))
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let done = |done: anyhow::Result<()>| done.map(|()| ExitCode::SUCCESS);
+    match command {
+        // What asks services or nobody needs no settings, and works where they are wrong.
+        Command::Send(args) => runtime.block_on(send::run(args)),
+        Command::State(args) => done(runtime.block_on(state::run(args))),
+        Command::Explain(args) => done(runtime.block_on(explain::run(args))),
+        Command::Tail(args) => done(runtime.block_on(tail::run(args))),
+        Command::Doctor(args) => runtime.block_on(doctor::run(args)),
+        Command::Completion { shell } => done(completion::run(shell, self::command())),
+        Command::Cli => done(output::print(&help::reference()).map(drop)),
+        Command::Settings => done(output::print(&markdown_reference()).map(drop)),
+        Command::Ready(args) => done(ready::run(&args)),
+        others => done(run_with_settings(&runtime, others)),
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run_with_settings(runtime: &tokio::runtime::Runtime, command: Command) -> anyhow::Result<()> {
     let mut settings = Settings::load(None, &[])?;
     if matches!(command, Command::Dev(_)) {
         dev::adjust(&mut settings);
     }
     let _telemetry = telemetry::init("aevon", &settings.log, &settings.telemetry)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
     runtime.block_on(async {
         match command {
             Command::Migrate(args) => migrate::run(&settings, args).await,
@@ -135,24 +190,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Export(args) => export::run(&settings, args).await,
             Command::Import(args) => import::run(&settings, args).await,
             Command::Erase(args) => erase::run(&settings, args).await,
-            Command::Ready(args) => ready::run(&args),
             Command::Dev(args) => dev::run(settings, args).await,
-            Command::Metrics => {
-                print!("{}", metrics::reference()?);
-                Ok(())
-            }
-            Command::Openapi => {
-                print!("{}", openapi::reference()?);
-                Ok(())
-            }
-            Command::Cli => {
-                print!("{}", help::reference(Cli::command()));
-                Ok(())
-            }
-            Command::Settings => {
-                print!("{}", markdown_reference());
-                Ok(())
-            }
+            Command::Metrics => output::print(&metrics::reference()?).map(drop),
+            Command::Openapi => output::print(&openapi::reference()?).map(drop),
+            _ => unreachable!("run without settings"),
         }
     })
 }

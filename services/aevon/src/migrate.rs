@@ -1,6 +1,6 @@
 //! `aevon migrate`: the schema and the roles, brought up to date, planned, or shown as they are.
 
-use crate::rules::Format;
+use crate::output::{Format, OutputArg};
 use crate::table::{aligned, titles};
 use aevon_core::time::Timestamp;
 use aevon_schema::migrate::{self, MigrateOptions, MigrateReport, SchemaStatus, State};
@@ -60,9 +60,8 @@ struct ApplyArgs {
     dry_run: bool,
     #[command(flatten)]
     waits: WaitArgs,
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 /// What distributes tables.
@@ -75,9 +74,8 @@ enum Extension {
 struct ShowArgs {
     #[command(flatten)]
     waits: WaitArgs,
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 #[derive(Args, Debug)]
@@ -89,9 +87,8 @@ struct RolesArgs {
     dry_run: bool,
     #[command(flatten)]
     waits: WaitArgs,
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 #[derive(Args, Debug)]
@@ -128,11 +125,11 @@ pub(crate) async fn run(settings: &Settings, args: MigrateArgs) -> anyhow::Resul
         Verb::Apply(args) => apply(url, &args).await,
         Verb::Plan(args) => {
             let status = migrate::status(url, &args.waits.options(None), tell).await?;
-            plan(&status, args.format)
+            plan(&status, args.output.format)
         }
         Verb::Status(args) => {
             let found = migrate::status(url, &args.waits.options(None), tell).await?;
-            status(&found, args.format)
+            status(&found, args.output.format)
         }
         Verb::Roles(args) => {
             let (prefix, options) = (&args.prefix.role_prefix, args.waits.options(None));
@@ -171,7 +168,7 @@ async fn apply(url: &str, args: &ApplyArgs) -> anyhow::Result<()> {
         }
         false => Vec::new(),
     };
-    match args.format {
+    match args.output.format {
         Format::Json => {
             let names: Vec<&String> = granted.iter().map(|(name, _)| name).collect();
             let said = json!({
@@ -292,7 +289,7 @@ fn as_json(status: &SchemaStatus, verdict: Option<&str>) -> Value {
 }
 
 fn print_roles(granted: &Granted, args: &RolesArgs) -> anyhow::Result<()> {
-    if args.format == Format::Json {
+    if args.output.format == Format::Json {
         let roles = granted.roles.iter();
         let roles = roles.map(|(name, serves)| json!({"name": name, "serves": serves}));
         let said = json!({

@@ -14,6 +14,11 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub(crate) const EXAMPLES: &str = "Examples:\n  \
+    aevon rebuild --rule tokens_used              goes on where it was broken off\n  \
+    aevon rebuild --rule tokens_used --give-up\n\n\
+    Exit codes: 0 rebuilt, and the same as the log, 1 failed, 2 wrong usage.";
+
 /// How long one statement may take: comparing the buckets of a thousand series.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Before looking again at partitions that others are sweeping.

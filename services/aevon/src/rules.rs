@@ -6,7 +6,7 @@ use aevon_core::rule::Rule;
 use aevon_schema::rules;
 use aevon_service::settings::Settings;
 use aggregator_svc::rule_files::{self, RuleFilesError};
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,16 +49,6 @@ pub(crate) enum RulesCommand {
     /// Shows every version of every rule: where it is in its life, how far its buckets are behind
     #[command(after_help = status::EXAMPLES)]
     Status(status::StatusArgs),
-}
-
-/// How an answer is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// Does it.

@@ -5,6 +5,7 @@
 //! that a second run on the same data sends duplicates; ids of the present begin with when it began.
 
 use super::sample;
+use aevon_client::Client;
 use aevon_service::shutdown::Shutdown;
 use anyhow::ensure;
 use fastrand::Rng;
@@ -52,12 +53,10 @@ const MODELS: [(&str, u32, u32); 4] = [
 /// Sends the past, then a batch every second until the shutdown. A batch that is not taken is lost,
 /// which is said once: a demonstration is no reason to stop the system.
 pub(crate) async fn stream(base: &str, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(30))
-        .build()?;
+    let client = Client::builder(base).build()?;
     let now = Timestamp::now();
     for batch in past(now)?.chunks(PAST_BATCH) {
-        sample::send(&client, base, batch).await?;
+        sample::send(&client, batch).await?;
     }
     let mut live = Live::new(now.as_millisecond(), Rng::new());
     let mut is_told = false;
@@ -67,7 +66,7 @@ pub(crate) async fn stream(base: &str, shutdown: &Shutdown) -> anyhow::Result<()
             () = tokio::time::sleep(PERIOD) => {}
         }
         let batch = live.batch(Timestamp::now())?;
-        let sent = sample::send(&client, base, &batch).await;
+        let sent = sample::send(&client, &batch).await;
         if let Err(error) = &sent
             && !is_told
         {

@@ -4,7 +4,8 @@
 //! Retry safety: an event's id and content follow from its moment alone, so that a second run on
 //! the same data sends duplicates and only adds what has happened since.
 
-use anyhow::{Context, ensure};
+use aevon_client::{Client, Event};
+use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
 use jiff::{RoundMode, Span, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
@@ -20,10 +21,8 @@ const USERS: [&str; 3] = ["user_ada", "user_ben", "user_cleo"];
 /// Sends the sample; says how many events it has.
 pub(crate) async fn load(base: &str) -> anyhow::Result<usize> {
     let events = events(Timestamp::now())?;
-    let client = reqwest::Client::builder()
-        .timeout(std::time::Duration::from_secs(30))
-        .build()?;
-    send(&client, base, &events).await.context("the sample")?;
+    let client = Client::builder(base).build()?;
+    send(&client, &events).await.context("the sample")?;
     Ok(events.len())
 }
 
@@ -31,25 +30,14 @@ pub(crate) async fn load(base: &str) -> anyhow::Result<usize> {
 ///
 /// # Errors
 /// Where not all of them are stored, now or before.
-pub(super) async fn send(
-    client: &reqwest::Client,
-    base: &str,
-    events: &[Value],
-) -> anyhow::Result<()> {
-    let answer = client
-        .post(format!("{base}/v1/events"))
-        .header("content-type", "application/json")
-        .body(serde_json::to_string(events)?)
-        .send()
-        .await
-        .context("the events were not sent")?;
-    let status = answer.status();
-    ensure!(
-        status.as_u16() == 202,
-        "the events were answered {status}: {}",
-        answer.text().await?
-    );
-    Ok(())
+pub(super) async fn send(client: &Client, events: &[Value]) -> anyhow::Result<()> {
+    let events = events.iter().map(|event| Event::from_json(&event.to_string()));
+    let events: Vec<Event> = events.collect::<Result<_, _>>()?;
+    let outcomes = client.send_all(events).await;
+    match outcomes.iter().find(|outcome| !outcome.is_stored()) {
+        Some(unwell) => bail!("an event was not stored: {unwell}"),
+        None => Ok(()),
+    }
 }
 
 /// Everything that has happened from the beginning of yesterday (UTC) to `now`.

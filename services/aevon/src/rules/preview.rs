@@ -1,6 +1,7 @@
 //! `aevon rules preview`: what a rule would answer over real history, before it is deployed.
 
-use super::{Format, faults};
+use super::faults;
+use crate::output::{Format, OutputArg};
 use crate::table::{aligned, plain, titles};
 use crate::{identifier, instant, reach};
 use aevon_core::calendar::Zone;
@@ -22,7 +23,7 @@ pub(super) const EXAMPLES: &str = "Examples:\n  \
     aevon rules preview rules/tokens.yaml --tenant acme --principal user_123\n  \
     aevon rules preview rules/tokens.yaml --tenant acme --principal user_123 \\\n      \
     --start 2026-02-01T00:00:00Z --end 2026-03-01T00:00:00Z --granularity 1d \\\n      \
-    --group-by model,region --filter model=m1 --format json\n\n\
+    --group-by model,region --filter model=m1 -o json\n\n\
     Needs SELECT alone, takes no lock, and reads every event of the principal and type: run it \
     where there is room,\non a replica if there is one.";
 
@@ -61,9 +62,8 @@ pub(crate) struct PreviewArgs {
     /// How long it may take
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     deadline: HumanDuration,
-    /// How it is printed; json is the answer of GET /v1/state
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 fn granularity(text: &str) -> Result<Granularity, String> {
@@ -90,7 +90,7 @@ fn kept(text: &str) -> Result<(Path, Option<String>), String> {
 /// Answers and prints.
 pub(super) async fn run(settings: &Settings, args: PreviewArgs) -> anyhow::Result<()> {
     let rule = rule_files::load_one(&args.file).map_err(|error| faults(error, "the rule"))?;
-    let (format, deadline) = (args.format, args.deadline.get());
+    let (format, deadline) = (args.output.format, args.deadline.get());
     let query = query(args)?;
     let timeout = deadline + STATEMENT_SLACK;
     let (database, partitions) = reach(settings, "aevon rules preview", timeout).await?;

@@ -1,7 +1,8 @@
 //! `aevon rules status`: where every version of every rule is in its life, how far its buckets are
 //! behind, and when a backfill will have caught up.
 
-use super::{Format, STATEMENT_TIMEOUT};
+use super::STATEMENT_TIMEOUT;
+use crate::output::{Format, OutputArg};
 use crate::reach;
 use crate::table::{aligned, titles};
 use aevon_schema::rules::Status;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(super) const EXAMPLES: &str = "Examples:\n  \
     aevon rules status\n  \
-    aevon rules status tokens_used --over 10s --format json\n\n\
+    aevon rules status tokens_used --over 10s -o json\n\n\
     Where anything lags, checkpoints are looked at twice, --over apart: what they gained on the log \
     meanwhile gives the\nrate and the time that is left; unknown where nothing was gained. A rebuild that was \
     broken off stays, and goes\non with `aevon rebuild`, until it is given up.";
@@ -31,9 +32,8 @@ pub(crate) struct StatusArgs {
     /// How long to watch how fast a backfill goes
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     over: HumanDuration,
-    /// How it is printed
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 /// Looks, once or twice, and prints.
@@ -57,7 +57,7 @@ pub(super) async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result
         .iter()
         .map(|version| Line::new(version, &first, watched))
         .collect();
-    match args.format {
+    match args.output.format {
         Format::Json => println!("{:#}", as_json(&lines, watched)),
         Format::Table => print!("{}", as_table(&lines, watched)?),
     }

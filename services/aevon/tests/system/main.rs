@@ -7,6 +7,7 @@ mod aggregation;
 mod answers;
 mod audit;
 mod calendars;
+mod client;
 mod concurrency;
 mod crashes;
 mod data_life;

@@ -1,6 +1,7 @@
 //! Reads from a hot standby: a real one, streaming, by the role of projection, which may only read.
 
 use crate::support::{DEADLINE, SUM, Service, event, migrate, rules};
+use aevon_client::Event;
 use aevon_postgres::{Server, ServerOptions};
 use aevon_testkit::eventually;
 use serde_json::{Value, json};
@@ -125,6 +126,13 @@ async fn a_standby_gives_the_primarys_answers_and_says_what_it_does_not_see_yet(
         read(&world.near, PATH).await["meta"]["staleness_seconds"],
         json!(0)
     );
+    let reader = aevon_client::Client::builder(world.ingest.base()).read_url(world.far.base());
+    let reader = reader.patience(DEADLINE).build().unwrap();
+    let mine = Event::new("p", "t", json!({"n": 0})).tenant("acme");
+    assert!(reader.send(mine).await.is_stored());
+    let states = reader.states("acme").wait(Duration::from_millis(50));
+    let reading = tokio::spawn(async move { states.of("p").rule("total").read().await.unwrap() });
+
     for asked in ["min_version", "version"] {
         let answer = world
             .far
@@ -146,7 +154,13 @@ async fn a_standby_gives_the_primarys_answers_and_says_what_it_does_not_see_yet(
             .unwrap();
     };
     let path = format!("{PATH}&version={unseen}&wait=10s");
+    assert!(!reading.is_finished(), "it would not have what was sent");
     let (seen, ()) = tokio::join!(read(&world.far, &path), resume);
+    let mine = tokio::time::timeout(DEADLINE, reading)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(mine.states[0].values[0].event_count, 22);
     assert_eq!(
         seen["values"][0]["value"],
         json!(((1 << 21) - 1).to_string())

@@ -1,0 +1,288 @@
+//! `aevon send`: one event from flags, or a file of them.
+//!
+//! Retry safety: every line of a file has its id and its instant, so that the file may be sent again.
+
+use crate::output::{Format, OutputArg, print, verdict};
+use crate::remote::RemoteArgs;
+use crate::table::{aligned, plain, titles};
+use aevon_client::{Delivery, Event, Outcome, Producer};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(crate) const EXAMPLES: &str = "Examples:\n  \
+    aevon send --tenant acme --principal user_123 --type model.call --data '{\"tokens\": 12}'\n  \
+    aevon send --file events.ndjson                   one event a line, as POST /v1/events takes them\n  \
+    zcat events.ndjson.gz | aevon send --file - --tenant acme\n  \
+    aevon send --file events.ndjson --derive-ids      for lines without an id\n  \
+    aevon send --file events.ndjson --spool spool/    keeps what can't be delivered\n  \
+    aevon send --spool spool/                         delivers what lies there\n\n\
+    A file may be sent again: what is stored is a duplicate. Exit codes: 0 everything is stored, now or \
+    before, 1 something\nis not (standard error says what), 2 wrong usage.";
+
+/// Deliveries that are looked at later: what is decided is decided in order.
+const MAX_PENDING: usize = 20_000;
+/// Faults that are told one by one.
+const MAX_TOLD: usize = 20;
+/// Longest line: an event of 256 KiB, and spaces.
+const MAX_LINE_BYTES: u64 = 4 << 20;
+/// How long everything left may take to be spooled or given up, behind the patience.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// What to send.
+#[derive(Args, Debug)]
+pub(crate) struct SendArgs {
+    /// A file of events, one a line; - is standard input
+    #[arg(long, short, value_name = "FILE|-", conflicts_with_all = ["principal", "event_type"])]
+    file: Option<PathBuf>,
+    /// The tenant; of lines, where they don't say
+    #[arg(long)]
+    tenant: Option<String>,
+    /// The principal
+    #[arg(long, requires = "event_type")]
+    principal: Option<String>,
+    /// The type of the event
+    #[arg(long = "type", value_name = "TYPE", requires = "principal")]
+    event_type: Option<String>,
+    /// Its data, an object of JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = object)]
+    data: Value,
+    /// Its metadata, an object of JSON
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    metadata: Option<Value>,
+    /// Its id; without one it gets one of its content
+    #[arg(long, requires = "principal")]
+    id: Option<String>,
+    /// Who knows it by its id
+    #[arg(long, requires = "principal")]
+    source: Option<String>,
+    /// When it happened, such as 2026-02-11T10:30:00Z; without it, now
+    #[arg(long, value_name = "INSTANT", requires = "principal")]
+    at: Option<String>,
+    /// Gives lines without an id one of their content; the same line twice counts once
+    #[arg(long, requires = "file")]
+    derive_ids: bool,
+    /// A folder for what can't be delivered; what lies there goes first
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+fn object(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err("is not an object".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Sends, and says what became of it.
+pub(crate) async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
+    let client = args.remote.client()?;
+    let mut builder = client.producer().delivery_timeout(args.remote.patience());
+    builder = builder.enqueue_timeout(args.remote.patience() + SLACK);
+    if let Some(folder) = &args.spool {
+        builder = builder.spool(folder);
+    }
+    let producer = builder.start().await?;
+    let mut told = Told::default();
+    match (&args.file, args.event()) {
+        (Some(path), _) => send_file(&producer, path, &args, &mut told).await?,
+        (None, Some(event)) => {
+            let delivery = producer.send(event).await?;
+            let id = delivery.id().to_owned();
+            told.add(&id, delivery.await);
+        }
+        (None, None) => ensure!(
+            args.spool.is_some(),
+            "there is nothing to send: give --principal and --type, --file or --spool"
+        ),
+    }
+    if args.spool.is_some() {
+        // What lies there is not lost: the count says how much it is.
+        let _ = producer.drained(args.remote.patience()).await;
+    }
+    let stats = producer.shutdown(SLACK).await;
+    if told.faults > MAX_TOLD {
+        eprintln!("and {} more", told.faults - MAX_TOLD);
+    }
+    if let (true, Some(error)) = (stats.spool_events > 0, &stats.last_error) {
+        eprintln!("{} events lie in the spool: {error}", stats.spool_events);
+    }
+    let counts = [
+        ("stored", stats.stored),
+        ("duplicate", stats.duplicates),
+        ("conflict", stats.conflicts),
+        ("rejected", stats.rejected),
+        ("undelivered", stats.undelivered),
+        ("spooled", stats.spool_events),
+    ];
+    print(&report(
+        &counts,
+        &client.version().to_string(),
+        &told,
+        args.output.format,
+    )?)?;
+    let unwell: u64 = counts[2..].iter().map(|(_, count)| count).sum();
+    Ok(verdict(unwell == 0 && told.faults == 0))
+}
+
+fn report(
+    counts: &[(&str, u64); 6],
+    version: &str,
+    told: &Told,
+    format: Format,
+) -> anyhow::Result<String> {
+    if format == Format::Json {
+        let mut answer: Value = counts.iter().map(|(name, count)| (*name, *count)).collect();
+        answer["unreadable"] = told.unreadable.into();
+        answer["version"] = version.into();
+        return Ok(format!("{answer:#}\n"));
+    }
+    let mut names: Vec<&str> = counts.iter().map(|(name, _)| *name).collect();
+    let mut row: Vec<String> = counts.iter().map(|(_, count)| count.to_string()).collect();
+    names.push("version");
+    row.push(version.to_owned());
+    aligned(&[titles(&names), row])
+}
+
+impl SendArgs {
+    /// The event of the flags, if they say one.
+    fn event(&self) -> Option<Event> {
+        let (principal, event_type) = (self.principal.as_ref()?, self.event_type.as_ref()?);
+        let mut event = Event::new(principal, event_type, self.data.clone());
+        if let Some(tenant) = &self.tenant {
+            event = event.tenant(tenant);
+        }
+        if let Some(id) = &self.id {
+            event = event.id(id);
+        }
+        if let Some(source) = &self.source {
+            event = event.source(source);
+        }
+        if let Some(at) = &self.at {
+            event = event.occurred_at(at);
+        }
+        if let Some(metadata) = &self.metadata {
+            event = event.metadata(metadata.clone());
+        }
+        Some(event)
+    }
+
+    /// The event of a line.
+    fn event_of(&self, line: &str) -> anyhow::Result<Event> {
+        let mut event = Event::from_json(line)?;
+        ensure!(
+            self.derive_ids || event.has("id"),
+            "has no id, under which it could be sent again; --derive-ids makes one of its content"
+        );
+        ensure!(
+            event.has("occurred_at"),
+            "does not say when it happened: occurred_at"
+        );
+        if let Some(tenant) = &self.tenant {
+            event = event.or_tenant(tenant);
+        }
+        Ok(event)
+    }
+}
+
+/// What went wrong, the first of it line by line.
+#[derive(Debug, Default)]
+struct Told {
+    faults: usize,
+    unreadable: u64,
+}
+
+impl Told {
+    fn add(&mut self, what: &str, outcome: Outcome) {
+        if !outcome.is_stored() && !matches!(outcome, Outcome::Spooled) {
+            self.say(what, &outcome.to_string());
+        }
+    }
+
+    fn say(&mut self, what: &str, fault: &str) {
+        self.faults += 1;
+        if self.faults <= MAX_TOLD {
+            eprintln!("{}: {}", plain(what), plain(fault));
+        }
+    }
+}
+
+async fn send_file(
+    producer: &Producer,
+    path: &Path,
+    args: &SendArgs,
+    told: &mut Told,
+) -> anyhow::Result<()> {
+    let (reader, bar): (Box<dyn Read>, _) = match path.to_str() {
+        Some("-") => (Box::new(io::stdin()), ProgressBar::new_spinner()),
+        _ => {
+            let file = File::open(path);
+            let file = file.with_context(|| format!("cannot read {}", path.display()))?;
+            let bytes = file.metadata()?.len();
+            (Box::new(file), ProgressBar::new(bytes))
+        }
+    };
+    bar.set_style(style(bar.length().is_some())?);
+    let mut reader = BufReader::with_capacity(1 << 20, bar.wrap_read(reader));
+    let mut pending: VecDeque<(String, Delivery)> = VecDeque::new();
+    for number in 1_u64.. {
+        let mut line = String::new();
+        let mut bounded = (&mut reader).take(MAX_LINE_BYTES);
+        let read = bounded.read_line(&mut line);
+        let read = read.with_context(|| format!("line {number} of {}", path.display()))?;
+        if read == 0 {
+            break;
+        }
+        if read as u64 == MAX_LINE_BYTES {
+            bail!("line {number} of {} has no end", path.display());
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        match args.event_of(&line) {
+            Ok(event) => {
+                let delivery = producer.send(event).await;
+                let delivery = delivery.with_context(|| format!("line {number}"))?;
+                pending.push_back((format!("line {number}"), delivery));
+            }
+            Err(fault) => {
+                told.unreadable += 1;
+                bar.suspend(|| told.say(&format!("line {number}"), &fault.to_string()));
+            }
+        }
+        if pending.len() >= MAX_PENDING
+            && let Some((what, delivery)) = pending.pop_front()
+        {
+            let outcome = delivery.await;
+            bar.suspend(|| told.add(&what, outcome));
+        }
+        let taken = producer.stats();
+        bar.set_message(format!("{} events", taken.taken - taken.pending));
+    }
+    for (what, delivery) in pending {
+        let outcome = delivery.await;
+        bar.suspend(|| told.add(&what, outcome));
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Shown on a terminal only.
+fn style(has_length: bool) -> anyhow::Result<ProgressStyle> {
+    Ok(ProgressStyle::with_template(match has_length {
+        true => "{bar:40} {bytes} of {total_bytes}, {msg}, {eta} left",
+        false => "{spinner} {bytes}, {msg}",
+    })?)
+}
