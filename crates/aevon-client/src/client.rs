@@ -200,7 +200,6 @@ impl Client {
     }
 
     /// A queue that sends what is put into it, in batches.
-    #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(self.clone())
     }

@@ -37,13 +37,11 @@ impl StateReader {
     }
 
     /// The state of a principal.
-    #[must_use]
     pub fn of(&self, principal_id: impl Into<String>) -> StateQuery {
         self.query("principal_id", principal_id.into())
     }
 
     /// What all principals of the tenant add up to.
-    #[must_use]
     pub fn total(&self) -> StateQuery {
         self.query("scope", "tenant".to_owned())
     }

@@ -30,6 +30,13 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How much of the server's log an error shows.
 const LOG_TAIL_LINES: usize = 20;
 const LOG: &str = "server.log";
+/// How PostgreSQL tells that it broke down, or is about to.
+const BREAKDOWNS: [&str; 4] = [
+    "PANIC:",
+    "was terminated by signal",
+    "No space left on device",
+    "out of memory",
+];
 
 /// How to start a [`Server`]. The default is a cluster that is gone when the server stops.
 #[derive(Debug, Clone, Default)]
@@ -171,6 +178,18 @@ impl Server {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.data_dir.join(LOG)
+    }
+
+    /// What the log says of a breakdown: a process that was
+    /// killed, a disk or a memory that was full. Up to `n` lines, the earliest first.
+    #[must_use]
+    pub fn breakdowns(&self, n: usize) -> Vec<String> {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let told = log
+            .lines()
+            .filter(|line| BREAKDOWNS.iter().any(|word| line.contains(word)));
+        told.take(n).map(str::to_owned).collect()
     }
 
     /// How the server ended, if it did; `None` while it runs.

@@ -190,7 +190,7 @@ fn run_with_settings(runtime: &tokio::runtime::Runtime, command: Command) -> any
             Command::Export(args) => export::run(&settings, args).await,
             Command::Import(args) => import::run(&settings, args).await,
             Command::Erase(args) => erase::run(&settings, args).await,
-            Command::Dev(args) => dev::run(settings, args).await,
+            Command::Dev(args) => Box::pin(dev::run(settings, args)).await,
             Command::Metrics => output::print(&metrics::reference()?).map(drop),
             Command::Openapi => output::print(&openapi::reference()?).map(drop),
             _ => unreachable!("run without settings"),

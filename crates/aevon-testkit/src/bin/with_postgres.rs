@@ -4,11 +4,12 @@
 //! Ordering: the command ends before the server stops, also on SIGINT and SIGTERM.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use aevon_postgres::{Server, ServerOptions};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +19,10 @@ const USAGE: &str = "usage: with-postgres [--durable] -- COMMAND ARGUMENTS...";
 /// After Ctrl-C, which the terminal sends to the command as well.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 const TERMINATE_GRACE: Duration = Duration::from_secs(10);
+/// How many lines about a server that broke down are shown beside what failed.
+const BREAKDOWNS: usize = 5;
+/// In bytes: what a run of all tests may leave on the disk at its height.
+const SPACE: u64 = 3_000_000_000;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +68,7 @@ async fn run(call: Call) -> Result<u8> {
         ..ServerOptions::default()
     };
     let mut server = tokio::task::spawn_blocking(move || Server::start(&options)).await??;
+    ensure_space(server.data_dir())?;
     let url = server.url("postgres");
     let code = tokio::select! {
         prepared = aevon_testkit::template::prepare(&url) => match prepared {
@@ -71,8 +77,28 @@ async fn run(call: Call) -> Result<u8> {
         },
         number = signals.next() => Ok(code_of_signal(number)),
     };
+    if !matches!(code, Ok(0)) {
+        for line in server.breakdowns(BREAKDOWNS) {
+            eprintln!("with-postgres: the server's log: {line}");
+        }
+    }
     tokio::task::spawn_blocking(move || server.stop()).await??;
     code
+}
+
+/// Tests that find the disk full fail one by one, each with a reason of its own.
+fn ensure_space(place: &Path) -> Result<()> {
+    let found = rustix::fs::statvfs(place)
+        .with_context(|| format!("cannot ask for the space in {}", place.display()))?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    ensure!(
+        free >= SPACE,
+        "{} has {} MB free, and the tests' server needs {}: set TMPDIR to a place that has them",
+        place.display(),
+        free / 1_000_000,
+        SPACE / 1_000_000
+    );
+    Ok(())
 }
 
 async fn command(words: &[String], url: &str, signals: &mut Signals) -> Result<u8> {
