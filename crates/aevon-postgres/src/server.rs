@@ -31,12 +31,7 @@ const RETRY: Duration = Duration::from_millis(100);
 const LOG_TAIL_LINES: usize = 20;
 const LOG: &str = "server.log";
 /// How PostgreSQL tells that it broke down, or is about to.
-const BREAKDOWNS: [&str; 4] = [
-    "PANIC:",
-    "was terminated by signal",
-    "No space left on device",
-    "out of memory",
-];
+const BREAKDOWNS: [&str; 3] = ["PANIC:", "was terminated by signal", "out of memory"];
 
 /// How to start a [`Server`]. The default is a cluster that is gone when the server stops.
 #[derive(Debug, Clone, Default)]

@@ -116,10 +116,10 @@ async fn files_that_may_not_grow_cost_refusals_and_no_event() {
             let mut n = 0;
             while u64::try_from(client.query_one(size, &[]).await.unwrap().get::<_, i64>(0))
                 .unwrap()
-                < MOST - (1 << 20)
+                < MOST - (1 << 18)
             {
                 let padding = |_| format!("{:016x}", fastrand::u64(..));
-                let bodies: Vec<String> = (0..500)
+                let bodies: Vec<String> = (0..100)
                     .map(|_| {
                         n += 1;
                         let padding: String = (0..100).map(padding).collect();
