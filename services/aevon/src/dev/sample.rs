@@ -31,7 +31,9 @@ pub(crate) async fn load(base: &str) -> anyhow::Result<usize> {
 /// # Errors
 /// Where not all of them are stored, now or before.
 pub(super) async fn send(client: &Client, events: &[Value]) -> anyhow::Result<()> {
-    let events = events.iter().map(|event| Event::from_json(&event.to_string()));
+    let events = events
+        .iter()
+        .map(|event| Event::from_json(&event.to_string()));
     let events: Vec<Event> = events.collect::<Result<_, _>>()?;
     let outcomes = client.send_all(events).await;
     match outcomes.iter().find(|outcome| !outcome.is_stored()) {
