@@ -36,6 +36,16 @@ const FILL: &str = "
         CROSS JOIN LATERAL generate_series(
             1, CASE (p.principal_no + d.day) % 6 WHEN 0 THEN 3 WHEN 1 THEN 2 ELSE 1 END) AS n (n)
     ) e";
+/// One more event of each principal in a day, stored behind all others.
+const LATE: &str = "
+    INSERT INTO events
+    SELECT h.seq + row_number() OVER (PARTITION BY p.partition ORDER BY p.principal_no),
+           p.principal_no,
+           $2::text::timestamptz + (p.principal_no * 15485863 % 86400000) * interval '1 millisecond',
+           $3::text::timestamptz, p.partition, 0, 'late', $1,
+           jsonb_build_object('tokens', p.principal_no % 1000, 'model', 'm1'), '{}'
+    FROM principals p
+    JOIN (SELECT e.partition, max(e.seq) AS seq FROM events e GROUP BY e.partition) h USING (partition)";
 const INSERT: &str = "
     INSERT INTO principals (tenant_id, principal_id, partition)
     SELECT $1, u.principal_id, u.partition FROM unnest($2::text[], $3::int[]) AS u (principal_id, partition)";
@@ -91,36 +101,93 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
             "",
         ),
     ] {
-        eprintln!("HTTP: {what}, {} s", bench.seconds);
-        let (start, end) = (rfc3339(range.0), rfc3339(range.1));
-        let path = format!("/v1/state/{TENANT}?rule=tokens&start={start}&end={end}&{query}");
-        let request = get(&path);
-        let requests = [request.clone()];
-        let (mut load, _) = load::read(service.port(), 1, &requests, bench.seconds).await?;
-        let answered = load.tally.done_in_all;
-        section.row([
-            what.to_owned(),
-            ms(load.tally.percentile(50)),
-            ms(load.tally.percentile(99)),
-            goal.to_owned(),
-            thousands(answered as f64),
-        ]);
-        section.check(&format!("{what}: answers 200"), answered, load.sent());
-        let mut connection = Connection::open(service.port()).await?;
-        connection.send(&request).await?;
-        let body: Value = serde_json::from_slice(connection.body()).context("no JSON")?;
+        let path = path_of(query, range);
         let expected = expected(&client, query, range).await?;
-        let what = format!("{what}: the answer is that of the raw log");
-        section.check(&what, shown(&body) == expected, true);
+        let case = (what, path.as_str(), expected.as_str(), goal);
+        ask(bench, service.port(), case, &mut section).await?;
+    }
+    let of_day_before = expected(&client, "order_by", day).await?;
+    // What was asked above, when every principal has got an event since: of the day, late.
+    let first = path_of("order_by=value&limit=10", month);
+    let before = body_of(service.port(), &first).await?;
+    let version = before["version"].as_str().context("no version")?.to_owned();
+    let (kind, end) = (TYPES[MODEL_CALL], rfc3339(month.1));
+    let events = events
+        + client
+            .execute(LATE, &[&kind, &rfc3339(day.0), &end])
+            .await?;
+    eprintln!("sweeping what came late");
+    sweep_all(bench, &url, 1).await?;
+    client.batch_execute("VACUUM (ANALYZE)").await?;
+    let now = body_of(service.port(), &first).await?;
+    let next = now["next"].as_str().context("no second page")?;
+    let of_day = path_of("order_by=value&limit=10", day);
+    let second = expected(&client, "order_by=value&offset", month).await?;
+    for (what, path, expected) in [
+        (
+            "top 10 of the day, as of before all of it changed",
+            format!("{of_day}&version={version}"),
+            of_day_before,
+        ),
+        (
+            "top 10 of 30 days, as of before a day of each changed",
+            format!("{first}&version={version}"),
+            shown(&before),
+        ),
+        (
+            "the 10 behind the top 10 of 30 days",
+            format!("{first}&cursor={next}"),
+            second,
+        ),
+    ] {
+        let case = (what, path.as_str(), expected.as_str(), "");
+        ask(bench, service.port(), case, &mut section).await?;
     }
     section.note(format!(
-        "{} events of 30 days, 1 to 3 of each principal each day; one rule, a sum; all swept",
+        "{} events of 30 days, 1 to 3 of each principal each day, and one of each that came late, \
+         before the last three rows; one rule, a sum; all swept",
         thousands(events as f64)
     ));
     drop(client);
     drop(service);
     bench.rig.drop_database(name).await?;
     Ok(section.print())
+}
+
+fn path_of(query: &str, (start, end): (i64, i64)) -> String {
+    let (start, end) = (rfc3339(start), rfc3339(end));
+    format!("/v1/state/{TENANT}?rule=tokens&start={start}&end={end}&{query}")
+}
+
+async fn body_of(port: u16, path: &str) -> Result<Value> {
+    let mut connection = Connection::open(port).await?;
+    connection.send(&get(path)).await?;
+    serde_json::from_slice(connection.body()).context("no JSON")
+}
+
+/// Asks for a while, and holds the answer to what is expected.
+async fn ask(
+    bench: &Bench,
+    port: u16,
+    (what, path, expected, goal): (&str, &str, &str, &str),
+    section: &mut Section,
+) -> Result<()> {
+    eprintln!("HTTP: {what}, {} s", bench.seconds);
+    let requests = [get(path)];
+    let (mut load, _) = load::read(port, 1, &requests, bench.seconds).await?;
+    let answered = load.tally.done_in_all;
+    section.row([
+        what.to_owned(),
+        ms(load.tally.percentile(50)),
+        ms(load.tally.percentile(99)),
+        goal.to_owned(),
+        thousands(answered as f64),
+    ]);
+    section.check(&format!("{what}: answers 200"), answered, load.sent());
+    let found = shown(&body_of(port, path).await?);
+    let what = format!("{what}: the answer is that of the raw log");
+    section.check(&what, found == expected, true);
+    Ok(())
 }
 
 async fn fill(client: &Client, begin_us: i64) -> Result<u64> {
@@ -170,7 +237,8 @@ async fn expected(client: &Client, query: &str, range: (i64, i64)) -> Result<Str
         _ if query.starts_with("scope") => format!("SELECT sum(tokens)::text FROM ({sums}) s"),
         _ if query.starts_with("order_by") => format!(
             "SELECT {list} ORDER BY tokens DESC, principal_id) FROM (SELECT * FROM ({sums}) s \
-             ORDER BY tokens DESC, principal_id LIMIT 10) t"
+             ORDER BY tokens DESC, principal_id OFFSET {} LIMIT 10) t",
+            if query.ends_with("offset") { 10 } else { 0 }
         ),
         _ => format!(
             "SELECT {list} ORDER BY principal_id) FROM (SELECT * FROM ({sums}) s \

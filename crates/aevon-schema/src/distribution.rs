@@ -14,7 +14,7 @@ const DISTRIBUTED: &str = "partitions|principals|tenants|events|voids|series|pre
                            sweep_checkpoints|sweep_leases|discards";
 
 /// About many partitions, and why.
-const OF_MANY: [(&str, &str); 31] = [
+const OF_MANY: [(&str, &str); 33] = [
     ("discards_due", "what is to be deleted, wherever"),
     ("export_heads", "the whole log"),
     ("export_holds", "the whole log"),
@@ -29,10 +29,12 @@ const OF_MANY: [(&str, &str); 31] = [
     ("ranked_added_groups", "a list by value"),
     ("ranked_buckets_of_series", "a list by value"),
     ("ranked_buckets_of_time", "a list by value"),
+    ("ranked_events", "a list by value"),
     ("ranked_name", "a list by value"),
     ("ranked_name_of_series", "a list by value"),
     ("ranked_part", "a list by value"),
     ("ranked_principals", "a list by value"),
+    ("ranked_refined", "a list by value"),
     ("ranked_rows", "a list by value"),
     ("ranked_series_of", "a list by value"),
     ("ranked_sums", "a list by value"),

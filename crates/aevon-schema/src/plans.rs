@@ -40,7 +40,7 @@ struct Golden<'a> {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden<'static>; 35] = [
+const GOLDEN: [Golden<'static>; 37] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -308,6 +308,32 @@ const GOLDEN: [Golden<'static>; 35] = [
         ],
     },
     Golden {
+        name: "what changed buckets of several principals were made of",
+        sql: include_str!("sql/ranked_refined.sql"),
+        types: "text, int, text[], bigint[], bigint[], timestamptz[], timestamptz[], bytea, bytea, jsonb",
+        arguments: "'acme', 1, '{p,q}', '{5,5}', '{9,9}', \
+                    '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', \
+                    '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}'",
+        wanted: &[
+            "(tenant_id = $1) AND (principal_id = w.principal_id)",
+            "(principal_no = p.principal_no) AND (rule_no = $2) AND (generation = ",
+            "(series_no = s.series_no) AND (grain = u.grain) AND (window_start >= u.window_from)",
+            "(series_no = d.series_no) AND (grain = 60) AND (window_start >= d.window_start)",
+            "(series_no = h.series_no) AND (grain = 1) AND (window_start >= h.window_start)",
+        ],
+    },
+    Golden {
+        name: "events of several principals",
+        sql: include_str!("sql/ranked_events.sql"),
+        types: "bigint[], int[], bigint[], bigint[], timestamptz[], timestamptz[], bigint[], bool, text",
+        arguments: "'{1,2}', '{0,1}', '{1,1}', '{2,2}', '{-infinity,-infinity}', \
+                    '{infinity,infinity}', '{9,9}', true, 't'",
+        wanted: &[
+            "(principal_no = u.principal_no) AND (seq >= u.first_seq) AND (seq <= u.last_seq)",
+            "(principal_no = n.principal_no) AND (ROW(target_seq, partition) >= ROW(n.seq",
+        ],
+    },
+    Golden {
         name: "positions",
         sql: include_str!("sql/state_positions.sql"),
         types: "text, int[], bigint[], timestamptz",
@@ -428,9 +454,9 @@ const GOLDEN: [Golden<'static>; 35] = [
 
 /// What lists by value ask of few principals, whose buckets are looked up one by one.
 const RANKED_TYPES: &str = "text, int, int, bigint[], bigint[], timestamptz[], timestamptz[], bytea, \
-                            bytea, jsonb, text[], bigint, bool";
+                            bytea, jsonb, text[], bigint, bool, numeric";
 const RANKED_ARGUMENTS: &str = "'acme', 1, 2, '{5,5}', '{9,9}', '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', \
-                                '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}', '{}', 11, false";
+                                '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}', '{}', 11, false, NULL";
 const RANKED: &[&str] = &[
     "(tenant_id = $1)",
     ".principal_no) AND (rule_no = $2) AND (generation = ",

@@ -180,7 +180,7 @@ pub enum StateError {
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
     /// A list by value would have to hold too many principals.
-    #[error("more than {0} principals have events that no bucket holds")]
+    #[error("more than {0} principals, or minutes of some, would have to be read from the log")]
     TooManyUnswept(usize),
     /// A version that names no position of a partition that the answer is about.
     #[error("{version} names no position of partition {partition}, which this answer is about")]

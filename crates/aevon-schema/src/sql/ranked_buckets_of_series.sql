@@ -17,7 +17,9 @@ CROSS JOIN unnest(
 ) AS u (grain, window_from, window_to, before)
 CROSS JOIN LATERAL (
     SELECT n.partition, n.event_count, n.skipped_count, n.value, n.moment, n.latest_at, n.latest_seq,
-           n.sketch, n.last_seq, n.last_void_seq, u.before
+           n.sketch, u.before,
+           $13 OR (n.last_seq <= ($5)[n.partition + 1]
+                   AND coalesce(n.last_void_seq, 0) <= ($5)[n.partition + 1]) AS stands
     FROM pre_aggregates n
     WHERE n.series_no = s.series_no
       AND n.grain = u.grain

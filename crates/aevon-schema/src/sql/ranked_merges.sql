@@ -1,5 +1,4 @@
-CASE WHEN NOT $13 THEN bool_or(b.has_more) END AS has_more,
-       CASE WHEN NOT $13 THEN bool_or(b.is_voided) END AS is_voided,
+CASE WHEN NOT $13 THEN bool_or(b.is_refined) END AS is_refined,
        CASE WHEN NOT $13 THEN bool_or(b.has_any) ELSE true END AS has_any,
        CASE WHEN $3 IN (1, 5) THEN sum(b.event_count) END AS event_count,
        CASE $3

@@ -14,11 +14,17 @@ WITH voided AS MATERIALIZED (
         OFFSET 0
     ) v
 )
-SELECT p.principal_id, b.event_count, b.value, NULL::numeric, b.latest_at, b.latest_seq, b.sketch,
-       NULL::numeric, b.event_count + b.skipped_count > 0,
-       b.last_seq > ($5)[p.partition + 1]
-       OR coalesce(b.last_void_seq, 0) > ($5)[p.partition + 1]
-       OR p.principal_no IN (SELECT v.principal_no FROM voided v)
+SELECT p.principal_id,
+       CASE WHEN b.stands THEN b.event_count ELSE 0 END,
+       CASE WHEN b.stands THEN b.value END,
+       NULL::numeric,
+       CASE WHEN b.stands THEN b.latest_at END,
+       CASE WHEN b.stands THEN b.latest_seq END,
+       CASE WHEN b.stands THEN b.sketch END,
+       NULL::numeric,
+       b.stands AND b.event_count + b.skipped_count > 0,
+       NOT b.stands,
+       p.principal_no IN (SELECT v.principal_no FROM voided v)
 FROM principals p
 {buckets}
 WHERE p.tenant_id = $1
@@ -30,5 +36,5 @@ WHERE p.tenant_id = $1
   -- The licence, by partition.
   AND ($4)[p.partition + 1] IS NOT NULL
   -- What only the sums need.
-  AND ($3, $11, $12) IS DISTINCT FROM (NULL::integer, NULL::text[], NULL::bigint)
+  AND ($3, $11, $12, $14) IS DISTINCT FROM (NULL::integer, NULL::text[], NULL::bigint, NULL::numeric)
 ORDER BY p.principal_id

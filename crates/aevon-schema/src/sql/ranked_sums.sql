@@ -4,10 +4,11 @@
 -- one series of each, so that most need not be looked up.
 -- The parts of a plan have places: its day, its two hours and minutes, then the day, the hour and the
 -- minute before it; a place without a part is null. Where their buckets come from is put in.
--- A row that does not stand at the version, or a void that the buckets do not hold yet, makes its
--- principal unsettled.
--- Unsettled principals come, and those of whom more is known ($11), and of the others the first so many
--- ($12) by value, and whoever has the value of the last. Aggregates that nobody needs are planned away
+-- A row that does not stand at the version is not added; its principal is one to be refined. Of whom a
+-- void is known that the buckets do not hold yet, nothing stands.
+-- These come, and those of whom more is known ($11), and of the others the first so many ($12) by value
+-- behind a value ($14) where a page begins there, whoever has the value of the last, and whoever has the
+-- one where the page begins. Aggregates that nobody needs are planned away
 WITH voided AS MATERIALIZED (
     SELECT DISTINCT {unit} AS no
     FROM unnest($4, $5) WITH ORDINALITY AS u (checkpoint, seq, place)
@@ -30,8 +31,7 @@ WITH voided AS MATERIALIZED (
 {added}
 ), judged AS MATERIALIZED (
     SELECT a.*,
-           coalesce(a.has_more, false) OR coalesce(a.is_voided, false)
-           OR a.no IN (SELECT v.no FROM voided v) AS is_unsettled,
+           a.no IN (SELECT v.no FROM voided v) AS is_voided,
            CASE $3
                WHEN 1 THEN a.event_count
                WHEN 2 THEN coalesce(a.value, 0)
@@ -42,8 +42,10 @@ WITH voided AS MATERIALIZED (
 ), last AS MATERIALIZED (
     SELECT j.rank
     FROM judged j
-    WHERE NOT j.is_unsettled
+    WHERE NOT coalesce(j.is_refined, false)
+      AND NOT j.is_voided
       AND j.has_any
+      AND ($14 IS NULL OR j.rank < $14)
       AND j.no NOT IN (SELECT k.no FROM known k)
     ORDER BY j.rank DESC NULLS LAST
     OFFSET $12 - 1
@@ -51,14 +53,16 @@ WITH voided AS MATERIALIZED (
 ), chosen AS (
     SELECT j.*
     FROM judged j
-    WHERE j.is_unsettled
+    WHERE j.is_refined
+       OR j.is_voided
        OR j.no IN (SELECT k.no FROM known k)
-       OR (j.has_any AND (
-            (SELECT count(l.rank) FROM last l) = 0 OR j.rank >= (SELECT l.rank FROM last l)
-       ))
+       OR (j.has_any
+           AND ((SELECT count(l.rank) FROM last l) = 0 OR j.rank >= (SELECT l.rank FROM last l))
+           AND ($14 IS NULL OR j.rank IS NULL OR j.rank <= $14))
 )
 SELECT p.principal_id, coalesce(c.event_count, 0)::bigint, c.value, c.moment, NULL::timestamptz,
-       NULL::bigint, NULL::bytea, c.value_before, c.has_any, c.is_unsettled
+       NULL::bigint, NULL::bytea, c.value_before, c.has_any, coalesce(c.is_refined, false),
+       c.is_voided
 FROM chosen c
 CROSS JOIN LATERAL (
     {named}

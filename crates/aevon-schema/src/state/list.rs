@@ -111,8 +111,7 @@ impl Several<'_> {
         let (mut values, mut held) = (0, 0);
         for names in names.chunks(AT_ONCE) {
             let (finished, took) = self.finished(found, names).await?;
-            cost.buckets += took.buckets;
-            cost.raw_events += took.raw_events;
+            cost.add(took);
             for (name, finished) in names.iter().zip(finished) {
                 let partition = partition_of(&self.query.tenant_id, name, self.all_partitions);
                 let chosen = found.chosen(partition, Complete::Buckets);

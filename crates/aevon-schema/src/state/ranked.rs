@@ -1,9 +1,11 @@
 //! Principals by what they add up to: the largest first.
 //!
-//! Postgres adds up the buckets of each principal; events that no bucket holds are folded beside, for
-//! those who have any. Whose buckets do not stand as they are at the version is read by itself.
+//! Postgres adds up the buckets of each principal that stand at the version; events that no bucket holds
+//! are folded beside, for those who have any. Buckets that have changed since are refined, those of many
+//! principals at once. Of whom there is a void that no bucket holds yet, everything is read anew.
 //!
-//! Invariant: memory is bounded: by a page, and by those who have events that no bucket holds.
+//! Invariant: memory is bounded: by a page, and by those who have events that no bucket holds, or buckets
+//! that have changed since.
 
 use super::list::{AT_ONCE, Answered, Page};
 use super::rows::{Cost, Finished, RawOfTenantRow, Rows, Turn};
@@ -31,12 +33,14 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
 
+mod refined;
 mod statement;
 
 use statement::PARTS;
 pub(crate) use statement::{Many, statement};
 
-/// Most principals with events that no bucket holds, and most whose buckets do not stand.
+/// Most principals with events that no bucket holds, most whose buckets have changed since, and most of
+/// whom there is a void that no bucket holds.
 const MAX_BESIDE: usize = 100_000;
 /// Most principals of a tenant whose buckets are looked up one by one; those of more are read as they
 /// lie, found through the totals that they are parts of.
@@ -61,13 +65,36 @@ struct Asked<'a> {
 
 /// What Postgres is to give.
 struct Wanted {
-    /// The first so many of whom no more is known.
+    /// The first so many of whom no more is known,
     enough: i64,
+    /// behind those who have this value.
+    after: Option<Amount>,
     /// Where buckets lie, of a tenant that has many principals.
     many: Option<Many>,
 }
 
 impl Wanted {
+    /// Those who are enough for a page, where Postgres orders them as an answer does.
+    fn new(operator: Operator, after: Option<&Rank>, limit: usize, many: Option<Many>) -> Self {
+        let is_ordered = matches!(
+            operator,
+            Operator::Count | Operator::Sum | Operator::Min | Operator::Max
+        );
+        // Behind those who have no value everybody counts.
+        let all = (i64::MAX, None);
+        let page = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+        let (enough, after) = match (is_ordered, after) {
+            (false, _) => all,
+            (true, None) => (page, None),
+            (true, Some(rank)) => rank.value.as_ref().map_or(all, |v| (page, Some(v.clone()))),
+        };
+        Self {
+            enough,
+            after,
+            many,
+        }
+    }
+
     /// What has to be complete for that.
     fn complete(&self) -> Complete {
         match self.many {
@@ -79,6 +106,16 @@ impl Wanted {
 
 /// Those who have events that no bucket holds.
 type Beside<'a> = FxHashMap<String, Answer<'a>>;
+
+/// What did not stand of what buckets add up to, and how many rows there were.
+#[derive(Default)]
+struct Unsettled {
+    /// What stands of those some of whose buckets have changed since.
+    refined: Vec<Sum>,
+    /// Of whom there is a void that no bucket holds.
+    voided: Vec<String>,
+    rows: u64,
+}
 
 impl Several<'_> {
     /// Where the buckets of a tenant lie that has more principals than are looked up one by one.
@@ -134,12 +171,9 @@ impl Several<'_> {
             plan: &Plan::new(question),
         };
         // One more than is asked for shows whether there is another page.
-        let is_first = after.is_none();
+        let many = self.many(over, &asked).await?;
+        let wanted = Wanted::new(asked.rule.operator, after.as_ref(), limit, many);
         let mut ranking = Ranking::new(limit + 1, after);
-        let wanted = Wanted {
-            enough: enough_of(asked.rule.operator, is_first, limit),
-            many: self.many(over, &asked).await?,
-        };
         let beside = self.beside(found, &asked, wanted.complete()).await?;
         let (mut beside, mut cost) = match beside {
             Ok(beside) => beside,
@@ -156,21 +190,24 @@ impl Several<'_> {
             settings.batch_execute(PLAN_AS_EVER).await?;
         }
         let unsettled = match added {
-            Ok((unsettled, buckets)) => {
-                cost.buckets += buckets;
-                unsettled
-            }
+            Ok(unsettled) => unsettled,
             Err(error) => return Ok(Err(error)),
         };
+        cost.buckets += unsettled.rows;
+        let refined = (unsettled.refined, &mut beside);
+        let refined = self.refine(found, over, &asked, &wanted, refined, &mut ranking);
+        match refined.await? {
+            Ok(took) => cost.add(took),
+            Err(error) => return Ok(Err(error)),
+        }
         for (principal_id, answer) in beside {
             if let Err(error) = asked.offer(&mut ranking, principal_id, Finished::of(answer)) {
                 return Ok(Err(error));
             }
         }
-        for names in unsettled.chunks(AT_ONCE) {
+        for names in unsettled.voided.chunks(AT_ONCE) {
             let (finished, took) = self.finished(found, names).await?;
-            cost.buckets += took.buckets;
-            cost.raw_events += took.raw_events;
+            cost.add(took);
             for (name, finished) in names.iter().zip(finished.into_iter().flatten()) {
                 if let Err(error) = asked.offer(&mut ranking, name.clone(), finished) {
                     return Ok(Err(error));
@@ -202,8 +239,7 @@ impl Several<'_> {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
         };
-        cost.buckets += page.cost.buckets;
-        cost.raw_events += page.cost.raw_events;
+        cost.add(page.cost);
         page.cost = cost;
         if page.items.len() < ranks.len() {
             let last = page.items.len().checked_sub(1).and_then(|at| ranks.get(at));
@@ -268,8 +304,8 @@ impl Several<'_> {
         Ok(Ok((beside, cost)))
     }
 
-    /// Takes what buckets add up to in: into what was folded beside, or at once. Gives back whose
-    /// buckets do not stand, and how many rows there were.
+    /// Takes what buckets add up to in: into what was folded beside, or at once. Gives back what does
+    /// not stand.
     async fn add_sums(
         &self,
         found: &Found,
@@ -278,20 +314,20 @@ impl Several<'_> {
         wanted: &Wanted,
         beside: &mut Beside<'_>,
         ranking: &mut Ranking<()>,
-    ) -> Answered<(Vec<String>, u64)> {
+    ) -> Answered<Unsettled> {
+        let (mut unsettled, mut turn) = (Unsettled::default(), Turn::default());
         if wanted.many.as_ref().is_some_and(|m| m.places.is_empty()) {
-            return Ok(Ok((Vec::new(), 0)));
+            return Ok(Ok(unsettled));
         }
         let known: Vec<&str> = beside.keys().map(String::as_str).collect();
         let mut rows = self.sums(found, over, asked, (&known, wanted)).await?;
-        let (mut unsettled, mut count, mut turn) = (Vec::new(), 0, Turn::default());
         let mut current: Option<Sum> = None;
         loop {
             let next = rows.try_next().await?;
             let next = next
                 .map(|row| Sum::of(asked.rule.operator, row))
                 .transpose()?;
-            count += u64::from(next.is_some());
+            unsettled.rows += u64::from(next.is_some());
             turn.give().await;
             let is_over = next.is_none();
             let done = match (&mut current, next) {
@@ -302,12 +338,11 @@ impl Several<'_> {
                 (current, next) => std::mem::replace(current, next),
             };
             if let Some(sum) = done {
-                if sum.is_unsettled {
+                if sum.is_voided {
                     beside.remove(&sum.principal_id);
-                    unsettled.push(sum.principal_id);
-                    if unsettled.len() > MAX_BESIDE {
-                        return Ok(Err(StateError::TooManyUnswept(MAX_BESIDE)));
-                    }
+                    unsettled.voided.push(sum.principal_id);
+                } else if sum.is_refined {
+                    unsettled.refined.push(sum);
                 } else if let Some(answer) = beside.get_mut(&sum.principal_id) {
                     answer.add_sum(true, &sum.before);
                     answer.add_sum(false, &sum.inside);
@@ -316,8 +351,11 @@ impl Several<'_> {
                     asked.rank(ranking, sum.principal_id, &partial);
                 }
             }
+            if unsettled.refined.len().max(unsettled.voided.len()) > MAX_BESIDE {
+                return Ok(Err(StateError::TooManyUnswept(MAX_BESIDE)));
+            }
             if is_over {
-                return Ok(Ok((unsettled, count)));
+                return Ok(Ok(unsettled));
             }
         }
     }
@@ -333,12 +371,7 @@ impl Several<'_> {
         let sql = statement(operator, wanted.many.as_ref());
         let (first_hash, last_hash) = asked.hashes();
         let keep = asked.question.grouping.keep_json();
-        let parts = asked.places();
-        let froms: Vec<_> = parts
-            .iter()
-            .map(|p| p.map(|r| start_to_pg(r.start)))
-            .collect();
-        let tos: Vec<_> = parts.iter().map(|p| p.map(|r| end_to_pg(r.end))).collect();
+        let (froms, tos) = asked.windows();
         let mut query = diesel::sql_query(sql)
             .into_boxed()
             .bind::<Text, _>(&self.query.tenant_id)
@@ -353,7 +386,8 @@ impl Several<'_> {
             .bind::<Jsonb, _>(JsonText(&keep))
             .bind::<Array<Text>, _>(known)
             .bind::<BigInt, _>(wanted.enough)
-            .bind::<Bool, _>(self.asked.as_of.is_none());
+            .bind::<Bool, _>(self.asked.as_of.is_none())
+            .bind::<Nullable<Numeric>, _>(wanted.after.as_ref().map(Amount::to_big));
         if let Some(many) = &wanted.many {
             query = query.bind::<Array<BigInt>, _>(&many.totals);
         }
@@ -386,6 +420,17 @@ impl Asked<'_> {
             let (_, range) = parts.remove(at);
             Some(range).filter(|_| looks_back || !is_before)
         })
+    }
+
+    /// Where the windows of the parts begin, and where they end, in these places.
+    fn windows(&self) -> (Vec<Option<PgTimestamp>>, Vec<Option<PgTimestamp>>) {
+        let parts = self.places();
+        let from = |part: &Option<Range>| part.map(|range| start_to_pg(range.start));
+        let to = |part: &Option<Range>| part.map(|range| end_to_pg(range.end));
+        (
+            parts.iter().map(from).collect(),
+            parts.iter().map(to).collect(),
+        )
     }
 
     /// Takes an answer into the page, unless nothing is in it.
@@ -456,31 +501,21 @@ async fn add_events<'q>(
     Ok(Ok(count))
 }
 
-/// How many of those whom Postgres knows all about are enough for a page: where it orders them as an
-/// answer does, and they begin with the first.
-fn enough_of(operator: Operator, is_first: bool, limit: usize) -> i64 {
-    let is_ordered = matches!(
-        operator,
-        Operator::Count | Operator::Sum | Operator::Min | Operator::Max
-    );
-    match is_ordered && is_first {
-        true => i64::try_from(limit + 1).unwrap_or(i64::MAX),
-        false => i64::MAX,
-    }
-}
-
-/// What a principal adds up to, or a part of it: its value, and whether there is anything.
+/// What those of a principal's buckets add up to that stand, or some of them.
 struct Sum {
     principal_id: String,
     inside: Partial,
     before: Partial,
-    is_unsettled: bool,
+    /// Whether others have changed since.
+    is_refined: bool,
+    /// Whether there is a void that they do not hold.
+    is_voided: bool,
 }
 
 impl Sum {
     fn of(operator: Operator, row: SumRow) -> Result<Self, StoreError> {
         let (principal_id, event_count, value, moment, latest_at, latest_seq, sketch, ..) = row;
-        let (height_before, has_any, is_unsettled) = (row.7, row.8, row.9);
+        let (height_before, has_any, is_refined, is_voided) = (row.7, row.8, row.9, row.10);
         let columns = Columns {
             value: value.map(Amount::from_big),
             latest_at: latest_at.map(from_pg),
@@ -511,13 +546,15 @@ impl Sum {
                 kept: before.unwrap_or_default(),
                 skipped_count: 0,
             },
-            is_unsettled,
+            is_refined,
+            is_voided,
         })
     }
 
     fn merge(&mut self, operator: Operator, other: &Sum) {
         self.inside.merge(operator, &other.inside);
-        self.is_unsettled |= other.is_unsettled;
+        self.is_refined |= other.is_refined;
+        self.is_voided |= other.is_voided;
     }
 }
 
@@ -532,6 +569,7 @@ type SumColumns = (
     Nullable<Numeric>,
     Bool,
     Bool,
+    Bool,
 );
 type SumRow = (
     String,
@@ -542,6 +580,7 @@ type SumRow = (
     Option<i64>,
     Option<Vec<u8>>,
     Option<BigDecimal>,
+    bool,
     bool,
     bool,
 );

@@ -99,6 +99,13 @@ pub(super) struct Cost {
     pub(super) raw_events: u64,
 }
 
+impl Cost {
+    pub(super) fn add(&mut self, other: Self) {
+        self.buckets += other.buckets;
+        self.raw_events += other.raw_events;
+    }
+}
+
 /// The rules of a question, and their checkpoints.
 pub(super) async fn chosen(
     mut pg: &AsyncPgConnection,

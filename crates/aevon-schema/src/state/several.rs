@@ -465,4 +465,4 @@ type RulesColumns = (
     Array<Nullable<BigInt>>,
 );
 type RulesRow = (i32, i32, JsonString, Checkpoints, Checkpoints, Checkpoints);
-type Checkpoints = Vec<Option<i64>>;
+pub(super) type Checkpoints = Vec<Option<i64>>;

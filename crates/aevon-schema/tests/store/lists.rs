@@ -78,15 +78,51 @@ impl History {
         }
     }
 
-    async fn sweep(&mut self) {
+    /// Says whether there was anything to sweep.
+    async fn sweep(&mut self) -> bool {
         let connection = &mut self.world.connection().await;
-        for backlog in backlogs(connection).await.unwrap() {
+        let found = backlogs(connection).await.unwrap();
+        let is_behind = !found.is_empty();
+        for backlog in found {
             let turn = [Turn::Front, Turn::Behind][self.dice.roll(2) as usize];
             let slice = 1 + self.dice.roll(12) as i64;
             sweep_once(connection, backlog.partition, slice, turn)
                 .await
                 .unwrap();
         }
+        is_behind
+    }
+
+    /// Asks for all pages of a list by value, by one of the rules, as of a version or now; says which
+    /// version that was.
+    async fn check_some_by_value(
+        &mut self,
+        texts: &[&str],
+        version: Option<Version>,
+        moment: &str,
+    ) -> Version {
+        let mut question = self.dice.question_of_any();
+        question.fill = Fill::None;
+        question.granularity = Granularity::Total;
+        question.grouping.by.clear();
+        if self.dice.roll(2) == 0 {
+            let of_any = self.dice.event("any").occurred_at;
+            let start = Grain::Day.floor(of_any);
+            question.range.start = Some(start);
+            question.range.end = Some(start.plus_micros(DAY_US));
+        }
+        let rule = texts[self.dice.roll(texts.len() as u64) as usize];
+        let rule = Rule::from_yaml(rule).unwrap();
+        let selection = Selection {
+            names: vec![rule.name.clone()],
+            pinned: Vec::new(),
+        };
+        let mut query = TenantQuery::newest("acme", selection, question.clone());
+        query.as_of = version.map(AsOf::Version);
+        let (version, items) = self.pages(query, true).await;
+        let moment = format!("{moment} at {version}");
+        check_by_value(&self.standing(&version), &rule, &question, items, &moment);
+        version
     }
 
     /// What stands of each principal of the tenant that is there at a version.
@@ -150,7 +186,9 @@ impl History {
             }
             match self.dice.roll(3) {
                 0 => self.store().await,
-                1 => self.sweep().await,
+                1 => {
+                    self.sweep().await;
+                }
                 _ => {}
             }
         }
@@ -191,7 +229,9 @@ async fn pages_of_a_list_are_one_state_whatever_comes_in_between() {
         for step in 0..30 {
             match history.dice.roll(5) {
                 0 | 1 => history.store().await,
-                2 => history.sweep().await,
+                2 => {
+                    history.sweep().await;
+                }
                 3 => {
                     let question = history.dice.question_of_any();
                     let query = TenantQuery::newest("acme", Selection::default(), question);
@@ -200,34 +240,21 @@ async fn pages_of_a_list_are_one_state_whatever_comes_in_between() {
                     check_by_id(&history.standing(&version), &query.question, items, &moment);
                 }
                 _ => {
-                    let mut question = history.dice.question_of_any();
-                    question.fill = Fill::None;
-                    question.granularity = Granularity::Total;
-                    question.grouping.by.clear();
-                    if history.dice.roll(2) == 0 {
-                        let of_any = history.dice.event("any").occurred_at;
-                        let start = Grain::Day.floor(of_any);
-                        question.range.start = Some(start);
-                        question.range.end = Some(start.plus_micros(DAY_US));
-                    }
-                    let rule = &texts[history.dice.roll(texts.len() as u64) as usize];
-                    let rule = Rule::from_yaml(rule).unwrap();
-                    let selection = Selection {
-                        names: vec![rule.name.clone()],
-                        pinned: Vec::new(),
-                    };
-                    let mut query = TenantQuery::newest("acme", selection, question.clone());
-                    if history.dice.roll(2) == 0 && !answered.is_empty() {
-                        let nth = history.dice.roll(answered.len() as u64) as usize;
-                        query.as_of = Some(AsOf::Version(answered[nth].clone()));
-                    }
-                    let (version, items) = history.pages(query, true).await;
-                    answered.push(version.clone());
-                    let moment = format!("seed {seed} step {step} at {version}");
-                    let standing = history.standing(&version);
-                    check_by_value(&standing, &rule, &question, items, &moment);
+                    let nth = history.dice.roll(2 * answered.len() as u64 + 2) as usize;
+                    let version = answered.get(nth).cloned();
+                    let moment = format!("seed {seed} step {step}");
+                    answered.push(history.check_some_by_value(&texts, version, &moment).await);
                 }
             }
+        }
+        // With all swept, most buckets have changed since most versions.
+        while history.sweep().await {}
+        for turn in 0..16 {
+            let version = answered[history.dice.roll(answered.len() as u64) as usize].clone();
+            let moment = format!("seed {seed} turn {turn}");
+            history
+                .check_some_by_value(&texts, Some(version), &moment)
+                .await;
         }
     }
 }

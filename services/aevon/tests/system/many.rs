@@ -143,8 +143,14 @@ async fn totals_and_lists_are_one_state_of_one_tenant() {
     let second = format!("{path}&cursor={next}");
     let second = system.projection.get(&second).await;
     assert_eq!(names(&second.body).len(), 2);
+    let at = &second.body["version"].as_str().unwrap();
+    let pinned = format!("/v1/state/acme?rule=total:1&limit=2&version={at}");
+    let pinned = system.projection.get(&pinned).await;
+    assert_eq!(pinned.body["next"], next, "{pinned:?}");
     for other in [
-        "/v1/state/acme?limit=2",
+        "/v1/state/acme?rule=other&limit=2",
+        "/v1/state/acme?rule=total:2&limit=2",
+        "/v1/state/acme?rule=total&limit=2&min_version=0:99",
         "/v1/state/other?rule=total&limit=2",
         "/v1/state/acme?rule=total&limit=2&start=2026-01-01T00:00:00Z",
         "/v1/state/acme?rule=total&order_by=value&limit=2",

@@ -56,8 +56,8 @@ pub(crate) fn as_csv<'a>(
     states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
 ) -> Result<Vec<u8>, Problem> {
     let values = states.clone().flat_map(|(_, states)| states);
-    let groups = values.flat_map(|state| state.values.iter().filter_map(|v| v.group.as_ref()));
-    let dimensions: BTreeSet<&str> = groups.flat_map(|g| g.dimensions()).collect();
+    let dimensions = values.flat_map(|state| state.dimensions);
+    let dimensions: BTreeSet<&str> = dimensions.map(String::as_str).collect();
     let dimensions = &dimensions;
     let fixed = |names: &[&'static str]| names.iter().map(|name| Cow::from(*name)).collect();
     let mut titles: Vec<Cow<'a, str>> = fixed(&[

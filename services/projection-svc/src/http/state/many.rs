@@ -201,8 +201,6 @@ pub(super) async fn list(
     let mut determinants: Vec<String> = rules.collect();
     determinants.extend(determinants_of(&query));
     determinants.push(format!("{instant:?} {which:?}"));
-    // The way to the next page is good for the question as it was asked.
-    determinants.push(asked.clone());
     determinants.push(erasures(list.erasures));
     let states = shown.items.iter();
     let states = states.map(|item| (Some(item.principal_id), item.states.as_slice()));
@@ -275,12 +273,12 @@ fn page_of(
             },
         });
     };
-    if ended.asked != asked {
+    let wrong = || invalid("cursor", "is none that this list gave");
+    let version = Version::parse(&ended.version).ok_or_else(wrong)?;
+    if ended.asked != asked || !is_of(query, &version, &ended.rules) {
         let reason = "is one of another list: all other parameters stay as they were";
         return Err(invalid("cursor", reason));
     }
-    let wrong = || invalid("cursor", "is none that this list gave");
-    let version = Version::parse(&ended.version).ok_or_else(wrong)?;
     let principal_id = identifier("cursor", ended.principal_id)?;
     let value = ended.value.map(|text| amount(&text).ok_or_else(wrong));
     let value = value.transpose()?;
@@ -310,6 +308,32 @@ fn page_of(
     })
 }
 
+/// Whether a question may be the one that was answered at a version by these rules.
+fn is_of(query: &TenantQuery, version: &Version, rules: &[(String, i32)]) -> bool {
+    let Selection { names, pinned } = &query.selection;
+    let is_there = |name: &String| rules.iter().any(|(other, _)| other == name);
+    let is_every = names.is_empty() && pinned.is_empty();
+    let is_named =
+        |rule: &(String, i32)| is_every || names.contains(&rule.0) || pinned.contains(rule);
+    let at = |partition| version.of(partition);
+    let is_at_version = match &query.as_of {
+        Some(AsOf::Version(asked)) => version.partitions().all(|p| asked.of(p) == at(p)),
+        // An instant is part of what was asked.
+        None | Some(AsOf::Instant(_)) => true,
+    };
+    let newest = &query.min_version;
+    let is_older = |p| {
+        at(p)
+            .zip(newest.of(p))
+            .is_some_and(|(at, newest)| at < newest)
+    };
+    is_at_version
+        && names.iter().all(is_there)
+        && pinned.iter().all(|rule| rules.contains(rule))
+        && rules.iter().all(is_named)
+        && !newest.partitions().any(is_older)
+}
+
 /// A value as an answer shows it.
 fn amount(text: &str) -> Option<Amount> {
     let is_plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
@@ -318,11 +342,11 @@ fn amount(text: &str) -> Option<Amount> {
 }
 
 impl<'a> List<'a> {
-    /// What a cursor is good for.
+    /// What a cursor is good for, beside the version and the rules that it names: whether these were
+    /// asked for or found makes no difference.
     fn asked(query: &TenantQuery, is_by_value: bool) -> String {
-        let (selection, moment) = (&query.selection, &query.as_of);
         let parts = of_question(&query.tenant_id, &query.question);
-        let asked = format!("{parts:?} {selection:?} {moment:?} {is_by_value}");
+        let asked = format!("{parts:?} {:?} {is_by_value}", query.instant());
         digest(&[asked])
     }
 

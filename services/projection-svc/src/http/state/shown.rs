@@ -61,6 +61,9 @@ pub(crate) struct RuleAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) unit: Option<&'a str>,
+    /// The names of the dimensions that it is divided by, whether or not there is a group.
+    #[serde(skip)]
+    pub(super) dimensions: &'a [String],
     /// Ordered by window, then by group.
     pub(super) values: Vec<WindowValue<'a>>,
 }
@@ -112,10 +115,6 @@ pub(super) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn dimensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.dimensions.iter().map(String::as_str)
-    }
-
     /// The label of a dimension; none where it has none.
     pub(super) fn label(&self, dimension: &str) -> Option<&'a str> {
         let at = self.dimensions.iter().position(|name| name == dimension)?;
@@ -222,6 +221,7 @@ impl<'a> RuleAnswer<'a> {
             rule_version: state.rule_version,
             operator,
             unit: state.rule.unit.as_deref(),
+            dimensions: &state.dimensions,
             values: state.values.iter().map(value).collect(),
         }
     }
