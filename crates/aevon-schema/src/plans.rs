@@ -316,10 +316,10 @@ const GOLDEN: [Golden<'static>; 37] = [
                     '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}'",
         wanted: &[
             "(tenant_id = $1) AND (principal_id = w.principal_id)",
-            "(principal_no = p.principal_no) AND (rule_no = $2) AND (generation = ",
-            "(series_no = s.series_no) AND (grain = u.grain) AND (window_start >= u.window_from)",
-            "(series_no = d.series_no) AND (grain = 60) AND (window_start >= d.window_start)",
-            "(series_no = h.series_no) AND (grain = 1) AND (window_start >= h.window_start)",
+            ".principal_no) AND (rule_no = $2) AND (generation = ",
+            ".series_no) AND (grain = u.grain) AND (window_start >= u.window_from)",
+            ".series_no) AND (grain = 60) AND (window_start >= d",
+            ".series_no) AND (grain = 1) AND (window_start >= h",
         ],
     },
     Golden {

@@ -6,8 +6,14 @@ WITH sought AS MATERIALIZED (
     SELECT p.principal_id, p.principal_no, p.partition, ($5)[p.partition + 1] AS seq,
            s.series_no, s.labels
     FROM unnest($3) AS w (principal_id)
-    JOIN principals p ON p.tenant_id = $1 AND p.principal_id = w.principal_id
-    -- OFFSET 0 keeps the planner from reading all of the partition, here and below.
+    -- OFFSET 0 keeps the planner from reading all of the tenant, here and below.
+    CROSS JOIN LATERAL (
+        SELECT n.principal_id, n.principal_no, n.partition
+        FROM principals n
+        WHERE n.tenant_id = $1
+          AND n.principal_id = w.principal_id
+        OFFSET 0
+    ) p
     CROSS JOIN LATERAL (
         SELECT n.series_no, n.labels
         FROM series n

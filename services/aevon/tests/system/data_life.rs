@@ -6,6 +6,7 @@ use crate::support::{
 };
 use aevon_postgres::{Server, ServerOptions};
 use aevon_testkit::{TestDatabase, eventually};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -158,6 +159,17 @@ async fn an_export_begins_another_database_that_gives_every_old_answer() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     holder.batch_execute("COMMIT").await.unwrap();
+    // Not with another export, though its log is as long.
+    let twin = TestDatabase::create().await;
+    history(twin.url()).await;
+    let other_file = folder.path().join("twin.ndjson");
+    ok(&export(twin.url(), &other_file, &[]));
+    let refused = import(&other_file);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("is not empty"),
+        "{refused:?}"
+    );
     ok(&import(&file));
     assert!(text(&ok(&import(&file)).stderr).contains("there already"));
 
@@ -206,6 +218,12 @@ fn erase(url: &str, more: &[&str]) -> Output {
     finish(command("aevon", url).args(who).args(more))
 }
 
+/// An answer, unless it is the one that is known.
+async fn unless(projection: &Service, path: &str, tag: &str) -> Answer {
+    let known = [("if-none-match", tag)];
+    projection.send(Method::GET, path, &known, "").await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_principal_is_somebody_new_to_services_that_knew_it() {
     let db = TestDatabase::create().await;
@@ -238,6 +256,16 @@ async fn an_erased_principal_is_somebody_new_to_services_that_knew_it() {
     assert!(!said.contains("ann@"), "{said}");
     ok(&erase(db.url(), &["--force", "--dry-run"]));
     assert_eq!(answers(&projection, &its).await, of_it);
+    let listed = its[0]
+        .replace("/ann@example.org", "")
+        .replace("?", "?principal_id=ann@example.org&");
+    let (mut known, asked) = (Vec::new(), [its[0].clone(), listed]);
+    for path in &asked {
+        let tag = projection.get(path).await.headers["etag"].clone();
+        let tag = tag.to_str().unwrap().to_owned();
+        assert_eq!(unless(&projection, path, &tag).await.status, 304, "{path}");
+        known.push(tag);
+    }
     let erased = erase(db.url(), &["--force"]);
     let said = text(&ok(&erased).stdout);
     let pseudonym = said
@@ -245,6 +273,11 @@ async fn an_erased_principal_is_somebody_new_to_services_that_knew_it() {
         .find(|word| word.starts_with("erased-"));
     let pseudonym = pseudonym.unwrap().trim_end_matches(',').to_owned();
     assert!(said.starts_with("123 events were blanked"), "{said}");
+    for (path, tag) in asked.iter().zip(&known) {
+        let now = unless(&projection, path, tag).await;
+        assert_eq!(now.status, 200, "{path}");
+        assert_ne!(now.headers["etag"], tag.as_str(), "{path}");
+    }
 
     assert_eq!(answers(&projection, &others).await, of_others);
     let renamed: Vec<String> = its
