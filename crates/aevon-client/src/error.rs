@@ -46,7 +46,7 @@ impl Error {
             // What takes too long takes as long again.
             Self::Refused(problem) if problem.code() == "query-budget-exceeded" => false,
             Self::Refused(problem) => {
-                matches!(problem.status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+                matches!(problem.status, 408 | 425 | 429 | 500 | 502..=504 | 507 | 520..=599)
             }
             _ => false,
         }

@@ -54,7 +54,8 @@
 //!   which is success. [An event without an id gets one of its content](Event#ids).
 //! - **Bounds.** Every wait has a deadline, and queue, bodies, answers and spool have bounds, which the
 //!   builders name.
-//! - **Retries** are for what may pass: no connection, no answer, 408, 429, 5xx. Waits double, with
+//! - **Retries** are for what may pass: no connection, no answer, 408, 425, 429, and every 5xx
+//!   but those that say "never" (501, 505, 511 and their like). Waits double, with
 //!   chance in them ([`Backoff`]), and are never shorter than `retry-after` asks for.
 //! - **One outcome each.** A batch of which one event is refused is stored but for that one; a body that
 //!   is too large is sent in halves.

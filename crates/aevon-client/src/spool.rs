@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Invariant: a record is synced before anybody hears that it is spooled, and before the next one begins:
-//! what a crash or a full disk leaves is a broken record at the end of a segment, of which nobody has heard.
-//! Invariant: a broken record that whole ones follow is damage, and is reported, never skipped.
+//! what a crash or a full disk leaves is a torn record at the end of a segment, of which nobody has heard.
+//! Invariant: whatever else can't be read is damage, or of another version: it is reported, never skipped,
+//! and the file is left as it is.
 //! Retry safety: how far it was delivered is not written down: what a segment still has is sent again
 //! under the same ids.
 
@@ -256,7 +257,8 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 
 fn damage(path: &Path, offset: u64) -> String {
     format!(
-        "{} is damaged at byte {offset}: move the file away to begin without it",
+        "{} is damaged at byte {offset}, or of another version of Aevon: move the file away to go on \
+         without what it holds",
         path.display()
     )
 }
@@ -323,7 +325,9 @@ fn check(path: &Path) -> Result<Size, Error> {
                 found.events += record.lines.len() as u64;
                 found.bytes += record.bytes;
             }
-            None if is_followed(&file, found.bytes).map_err(wrong)? => {
+            None if is_followed(&file, found.bytes).map_err(wrong)?
+                || !is_torn(&file, found.bytes).map_err(wrong)? =>
+            {
                 return Err(Error::Spool(damage(path, found.bytes)));
             }
             None => {
@@ -334,6 +338,26 @@ fn check(path: &Path) -> Result<Size, Error> {
         }
     }
     Ok(found)
+}
+
+/// Whether what is left of a segment is the beginning of a record, as far as it came to the disk: shorter
+/// than its first line says, and with fewer lines, or filled up with zeros.
+fn is_torn(mut file: &File, offset: u64) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut rest = Vec::new();
+    let most = MAX_HEAD_BYTES + MAX_RECORD_BYTES;
+    file.take(most).read_to_end(&mut rest)?;
+    if rest.ends_with(&[0]) {
+        return Ok(true);
+    }
+    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+        let begun = rest.len().min(MARK.len());
+        return Ok(rest[..begun] == MARK.as_bytes()[..begun]);
+    };
+    let (head, body) = rest.split_at(end + 1);
+    let lines = body.iter().filter(|byte| **byte == b'\n').count();
+    Ok(parse_head(head)
+        .is_some_and(|(events, bytes, _)| (body.len() as u64) < bytes && lines < events))
 }
 
 /// Whether a whole record begins somewhere behind a broken one.

@@ -1,5 +1,10 @@
 //! `aevon dev`: the whole system in one process behind one port, with a Postgres of its own.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "how it starts is told to whoever looks"
+)]
+
 use crate::openapi;
 use aevon_postgres::{Server, ServerOptions};
 use aevon_schema::migrate::{self, MigrateOptions};
@@ -109,6 +114,10 @@ pub(crate) async fn run(mut settings: Settings, args: DevArgs) -> anyhow::Result
         sample: !args.no_sample,
         demo: args.demo,
         rules: settings.aggregation.config_dir.display().to_string(),
+        database: match postgres {
+            Some(_) => format!("AEVON_DATABASE__URL={url}, for doctor, verify, key and rules"),
+            None => "where AEVON_DATABASE__URL says".to_owned(),
+        },
         data,
     };
     let served = serve(&settings, options, listener, &shutdown, shown);
@@ -147,17 +156,24 @@ struct Shown {
     demo: bool,
     rules: String,
     data: String,
+    database: String,
 }
 
 impl Shown {
     fn summary(&self, base: &str) -> String {
-        let Self { rules, data, .. } = self;
+        let Self {
+            rules,
+            data,
+            database,
+            ..
+        } = self;
         let mut summary = format!(
             "\nAevon is up.\n\n  \
              explorer   {base}\n  \
              API        {base}/docs\n  \
              rules      {base}/v1/rules, of the files in {rules}\n  \
-             data       {data}, stays for the next run\n"
+             data       {data}, stays for the next run\n  \
+             database   {database}\n"
         );
         if self.demo {
             summary.push_str("  demo       acme, globex and initech, some events a second\n");

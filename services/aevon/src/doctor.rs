@@ -4,7 +4,7 @@
 //! Invariant: changes nothing; a check that can't be made because of an earlier one says so and fails.
 
 use crate::output::{Colour, Format, OutputArg, is_coloured, painted, print, verdict};
-use crate::remote::RemoteArgs;
+use crate::remote::AccessArgs;
 use crate::table::plain;
 use aevon_service::settings::Settings;
 use clap::Args;
@@ -26,8 +26,8 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
 /// What to look at.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// Services to look at, besides the database
-    #[arg(value_name = "URL")]
+    /// Services to look at, besides the database; AEVON_URL where none is named
+    #[arg(value_name = "URL", env = "AEVON_URL", hide_env = true)]
     services: Vec<String>,
     /// The file of settings that the services have
     #[arg(long, value_name = "FILE")]
@@ -35,7 +35,7 @@ pub(crate) struct DoctorArgs {
     #[command(flatten)]
     output: OutputArg,
     #[command(flatten)]
-    remote: RemoteArgs,
+    access: AccessArgs,
 }
 
 /// One thing that was looked at.
@@ -129,7 +129,7 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         }
     }
     for url in &args.services {
-        for check in services::checks(&args.remote, url).await {
+        for check in services::checks(&args.access, url).await {
             report.add(check)?;
         }
     }

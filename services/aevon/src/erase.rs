@@ -2,6 +2,7 @@
 //!
 //! Invariant: the old name is printed nowhere and logged nowhere.
 
+use crate::output::say;
 use crate::{identifier, reach};
 use aevon_core::erasure::{Choice, Obstacle};
 use aevon_schema::erasure::{self, Erased, Erasure, ErasureError};
@@ -62,7 +63,7 @@ pub(crate) async fn run(settings: &Settings, args: EraseArgs) -> anyhow::Result<
     };
     match erasure::erase(&mut connection, partitions, &erasure, random).await {
         Ok(erased) => {
-            report(&erased, args.dry_run);
+            report(&erased, args.dry_run)?;
             Ok(())
         }
         Err(ErasureError::InTheWay(obstacles)) => {
@@ -101,17 +102,18 @@ fn list(obstacles: &[Obstacle]) {
     }
 }
 
-fn report(erased: &Erased, is_rehearsal: bool) {
+fn report(erased: &Erased, is_rehearsal: bool) -> anyhow::Result<()> {
     let did = match is_rehearsal {
         true => "would be",
         false => "were",
     };
     match &erased.pseudonym {
-        Some(pseudonym) => println!(
+        Some(pseudonym) => say!(
             "{} events {did} blanked, of {pseudonym} from now on; {} rejected events {did} deleted",
-            erased.events, erased.rejected
+            erased.events,
+            erased.rejected
         ),
-        None => println!(
+        None => say!(
             "no event was stored; {} rejected events {did} deleted",
             erased.rejected
         ),
@@ -120,4 +122,5 @@ fn report(erased: &Erased, is_rehearsal: bool) {
         eprintln!("blanked though rules read it; their buckets {did} folded anew:");
         list(&erased.blanked);
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a key is printed once, alone on standard output, when it is made.
 
-use crate::output::{Format, OutputArg, print};
+use crate::output::{Format, OutputArg, print, say};
 use crate::table::{aligned, titles};
 use aevon_core::identity;
 use aevon_core::time::Timestamp;
@@ -81,7 +81,7 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                 .filter(|known| scope.contains(known))
                 .map(Scope::as_str)
                 .collect();
-            println!(
+            say!(
                 "{}",
                 create(&mut connection, tenant.as_deref(), &scopes).await?
             );
@@ -96,7 +96,7 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
             if !api_keys::revoke(&mut connection, number, None).await? {
                 bail!("there is no key {number} that is still good");
             }
-            println!("revoked {number}; services refuse it within 10 s");
+            say!("revoked {number}; services refuse it within 10 s");
         }
         KeyCommand::Rotate { number, overlap } => {
             let old = good(&mut connection, number).await?;
@@ -104,7 +104,7 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
             let until = in_future(overlap.get())?;
             let key = create(&mut connection, old.tenant_id.as_deref(), &scopes).await?;
             api_keys::revoke(&mut connection, number, Some(until)).await?;
-            println!("{key}");
+            say!("{key}");
             let old = api_keys::list(&mut connection, Some(number)).await?;
             let until = old.first().and_then(|key| key.revoked_at).unwrap_or(until);
             eprintln!("key {number} goes on until {until}");

@@ -6,11 +6,6 @@
 //! faults of files, one a line.
 //! Invariant: what was asked for goes to standard output, everything else to standard error.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "what was asked for goes to standard output"
-)]
-
 use aevon_core::identity;
 use aevon_core::time::Timestamp;
 use aevon_schema::migrate::check;

@@ -1,6 +1,6 @@
 //! `aevon migrate`: the schema and the roles, brought up to date, planned, or shown as they are.
 
-use crate::output::{Format, OutputArg};
+use crate::output::{Format, OutputArg, print, say};
 use crate::table::{aligned, titles};
 use aevon_core::time::Timestamp;
 use aevon_schema::migrate::{self, MigrateOptions, MigrateReport, SchemaStatus, State};
@@ -149,7 +149,7 @@ fn tell(news: String) {
 
 async fn apply(url: &str, args: &ApplyArgs) -> anyhow::Result<()> {
     if args.dry_run {
-        print!("BEGIN;\n{}COMMIT;\n", migrate::CITUS);
+        print(&format!("BEGIN;\n{}COMMIT;\n", migrate::CITUS))?;
         return Ok(());
     }
     let options = args.waits.options(args.partitions);
@@ -177,30 +177,31 @@ async fn apply(url: &str, args: &ApplyArgs) -> anyhow::Result<()> {
                 "newer_schema": report.newer,
                 "roles": names,
             });
-            println!("{said:#}");
+            say!("{said:#}");
         }
-        Format::Table => print_report(&report, &granted),
+        Format::Table => print_report(&report, &granted)?,
     }
     Ok(())
 }
 
-fn print_report(report: &MigrateReport, roles: &[(String, &str)]) {
+fn print_report(report: &MigrateReport, roles: &[(String, &str)]) -> anyhow::Result<()> {
     for migration in &report.applied {
-        println!("applied {migration}");
+        say!("applied {migration}");
     }
     for (name, serves) in roles {
-        println!("granted {name} what {serves} needs");
+        say!("granted {name} what {serves} needs");
     }
     match &report.newer {
-        Some(newer) => println!(
+        Some(newer) => say!(
             "the schema is {newer}, newer than this program, and serves it; the log has {} partitions",
             report.partitions
         ),
-        None => println!(
+        None => say!(
             "the schema is current; the log has {} partitions",
             report.partitions
         ),
     }
+    Ok(())
 }
 
 fn plan(status: &SchemaStatus, format: Format) -> anyhow::Result<()> {
@@ -217,12 +218,12 @@ fn plan(status: &SchemaStatus, format: Format) -> anyhow::Result<()> {
         Format::Json => {
             let one = |(name, sql): &(&str, &str)| json!({"name": name, "sql": sql});
             let pending: Vec<Value> = pending.iter().map(one).collect();
-            println!("{:#}", json!({"pending": pending}));
+            say!("{:#}", json!({"pending": pending}));
         }
-        Format::Table if pending.is_empty() => println!("-- nothing is pending"),
+        Format::Table if pending.is_empty() => say!("-- nothing is pending"),
         Format::Table => {
             for (name, sql) in pending {
-                println!("-- {name}\nBEGIN;\n{}\nCOMMIT;\n", sql.trim_end());
+                say!("-- {name}\nBEGIN;\n{}\nCOMMIT;\n", sql.trim_end());
             }
         }
     }
@@ -232,7 +233,7 @@ fn plan(status: &SchemaStatus, format: Format) -> anyhow::Result<()> {
 fn status(status: &SchemaStatus, format: Format) -> anyhow::Result<()> {
     let verdict = status.check().err().map(|error| error.to_string());
     if format == Format::Json {
-        println!("{:#}", as_json(status, verdict.as_deref()));
+        say!("{:#}", as_json(status, verdict.as_deref()));
         return Ok(());
     }
     let mut rows = vec![titles(&["migration", "state", "ran at"])];
@@ -244,13 +245,13 @@ fn status(status: &SchemaStatus, format: Format) -> anyhow::Result<()> {
             at.unwrap_or_else(|| "-".to_owned()),
         ]
     }));
-    print!("{}", aligned(&rows)?);
+    print(&aligned(&rows)?)?;
     if let Some(oldest) = &status.oldest {
-        println!("\nit serves programs that know schema {oldest} or newer");
+        say!("\nit serves programs that know schema {oldest} or newer");
     }
     match verdict {
-        Some(why) => println!("\nthis program can't work with it: {why}"),
-        None => println!(
+        Some(why) => say!("\nthis program can't work with it: {why}"),
+        None => say!(
             "\nthis program can work with it; the log has {} partitions",
             status.partitions
         ),
@@ -297,17 +298,17 @@ fn print_roles(granted: &Granted, args: &RolesArgs) -> anyhow::Result<()> {
             "statements": granted.statements,
             "is_applied": !args.dry_run,
         });
-        println!("{said:#}");
+        say!("{said:#}");
         return Ok(());
     }
     if args.dry_run {
-        println!("BEGIN;\n{};\nCOMMIT;", granted.statements.join(";\n"));
+        say!("BEGIN;\n{};\nCOMMIT;", granted.statements.join(";\n"));
         return Ok(());
     }
     let mut rows = vec![titles(&["role", "for"])];
     let roles = granted.roles.iter();
     rows.extend(roles.map(|(name, serves)| vec![name.clone(), (*serves).to_owned()]));
-    print!("{}", aligned(&rows)?);
-    println!("\nmake users as their members: CREATE ROLE … LOGIN PASSWORD … IN ROLE …");
+    print(&aligned(&rows)?)?;
+    say!("\nmake users as their members: CREATE ROLE … LOGIN PASSWORD … IN ROLE …");
     Ok(())
 }

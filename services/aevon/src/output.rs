@@ -62,6 +62,14 @@ pub(crate) fn print(text: &str) -> anyhow::Result<bool> {
     }
 }
 
+/// Prints a line of what was asked for, in a function that may fail.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        $crate::output::print(&format!("{}\n", format_args!($($what)*)))?;
+    }};
+}
+pub(crate) use say;
+
 /// Success where everything is well, failure where what was asked about is not; the command itself has
 /// said what.
 pub(crate) fn verdict(is_well: bool) -> ExitCode {

@@ -1,5 +1,6 @@
 //! `aevon ready`: asks services whether they are ready.
 
+use crate::output::say;
 use aevon_service::ready::{NotReady, ask};
 use aevon_service::settings::HumanDuration;
 use anyhow::bail;
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &ReadyArgs) -> anyhow::Result<()> {
         if let Err(error) = until(service, deadline) {
             bail!("{service}: {error}");
         }
-        println!("{service} is ready");
+        say!("{service} is ready");
     }
     Ok(())
 }

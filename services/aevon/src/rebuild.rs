@@ -3,6 +3,7 @@
 //! Invariant: answers stay right all the while. What is broken off goes on when it is asked for
 //! again.
 
+use crate::output::say;
 use crate::reach;
 use aevon_schema::rebuild::{self, Compared, Difference, Rebuild, Standing};
 use aevon_schema::sweep::{self, Turn};
@@ -50,7 +51,7 @@ pub(crate) async fn give_up(settings: &Settings, rule: &str) -> anyhow::Result<(
     if !rebuild::give_up(connection, rule).await? {
         bail!("no rebuild of a rule named {rule} was begun");
     }
-    println!("gave up the rebuild of {rule}; what answers was not touched");
+    say!("gave up the rebuild of {rule}; what answers was not touched");
     discard(settings, connection).await
 }
 
@@ -73,7 +74,7 @@ pub(crate) async fn run(settings: &Settings, rule: &str) -> anyhow::Result<()> {
     if !rebuild.switch(connection).await? {
         bail!("{rule} was retired, or somebody else ended this rebuild, meanwhile");
     }
-    report(&rebuild, &compared);
+    report(&rebuild, &compared)?;
     discard(settings, connection).await
 }
 
@@ -126,9 +127,9 @@ fn show(bar: &ProgressBar, standing: &[Standing], goals: &BTreeMap<i32, i64>) {
 }
 
 /// Says what came of it.
-fn report(rebuild: &Rebuild, compared: &Compared) {
+fn report(rebuild: &Rebuild, compared: &Compared) -> anyhow::Result<()> {
     let Rebuild { rule, built, .. } = rebuild;
-    println!(
+    say!(
         "{}, version {}: generation {built} answers now; {} buckets compared, {}",
         rule.name,
         rebuild.version,
@@ -140,8 +141,9 @@ fn report(rebuild: &Rebuild, compared: &Compared) {
         }
     );
     if let Some(first) = &compared.first {
-        println!("the first: {}", describe(first));
+        say!("the first: {}", describe(first));
     }
+    Ok(())
 }
 
 /// Where a bucket is, and what of it differs.

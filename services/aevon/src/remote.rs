@@ -18,6 +18,14 @@ pub(crate) struct RemoteArgs {
         hide_env_values = true
     )]
     pub(crate) url: String,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+/// Who asks, and how patiently.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Services")]
+pub(crate) struct AccessArgs {
     /// The key; rather in the environment than on the command line, which others see
     #[arg(
         long,
@@ -36,16 +44,22 @@ pub(crate) struct RemoteArgs {
     ca_file: Option<PathBuf>,
     /// How long to try
     #[arg(long, value_name = "DURATION", default_value = "30s")]
-    patience: aevon_service::settings::HumanDuration,
+    pub(crate) patience: aevon_service::settings::HumanDuration,
 }
 
 impl RemoteArgs {
     /// A client of these services.
     pub(crate) fn client(&self) -> Result<Client, Error> {
-        self.client_of(&self.url, self.patience())
+        self.access.client_of(&self.url, self.patience())
     }
 
-    /// The same, of the service at another place, and with a patience of its own.
+    pub(crate) fn patience(&self) -> Duration {
+        self.access.patience.get()
+    }
+}
+
+impl AccessArgs {
+    /// A client of the service at a place, with a patience of its own.
     pub(crate) fn client_of(&self, url: &str, patience: Duration) -> Result<Client, Error> {
         let mut builder = Client::builder(url).patience(patience);
         if let Some(key) = self.api_key.as_deref().filter(|key| !key.is_empty()) {
@@ -55,9 +69,5 @@ impl RemoteArgs {
             builder = builder.ca_file(path);
         }
         builder.build()
-    }
-
-    pub(crate) fn patience(&self) -> Duration {
-        self.patience.get()
     }
 }

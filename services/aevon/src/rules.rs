@@ -1,5 +1,6 @@
 //! `aevon rules`: what a folder of rules holds, what it would answer, what became of it.
 
+use crate::output::say;
 use crate::reach;
 use crate::table::plain;
 use aevon_core::rule::Rule;
@@ -86,15 +87,15 @@ async fn apply(settings: &Settings, dir: &Path) -> anyhow::Result<()> {
     let (database, _) = reach(settings, "aevon rules apply", STATEMENT_TIMEOUT).await?;
     let applied = rules::apply(&mut *database.get().await?, &set).await?;
     for (name, version) in &applied.registered {
-        println!("registered {name}, version {version}");
+        say!("registered {name}, version {version}");
     }
     for name in &applied.retired {
-        println!("retired {name}");
+        say!("retired {name}");
     }
     for name in &applied.unchanged {
-        println!("unchanged {name}");
+        say!("unchanged {name}");
     }
-    println!(
+    say!(
         "{} registered, {} retired, {} unchanged",
         applied.registered.len(),
         applied.retired.len(),

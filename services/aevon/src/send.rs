@@ -1,21 +1,27 @@
 //! `aevon send`: one event from flags, or a file of them.
 //!
 //! Retry safety: every line of a file has its id and its instant, so that the file may be sent again.
+//! Invariant: whatever ends it, what was read is stored, spooled, or told as not delivered.
 
 use crate::output::{Format, OutputArg, print, verdict};
 use crate::remote::RemoteArgs;
 use crate::table::{aligned, plain, titles};
 use aevon_client::{Delivery, Event, Outcome, Producer};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+mod lines;
+
+use lines::Line;
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
     aevon send --tenant acme --principal user_123 --type model.call --data '{\"tokens\": 12}'\n  \
@@ -31,8 +37,6 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
 const MAX_PENDING: usize = 20_000;
 /// Faults that are told one by one.
 const MAX_TOLD: usize = 20;
-/// Longest line: an event of 256 KiB, and spaces.
-const MAX_LINE_BYTES: u64 = 4 << 20;
 /// How long everything left may take to be spooled or given up, behind the patience.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -40,7 +44,8 @@ const SLACK: Duration = Duration::from_secs(10);
 #[derive(Args, Debug)]
 pub(crate) struct SendArgs {
     /// A file of events, one a line; - is standard input
-    #[arg(long, short, value_name = "FILE|-", conflicts_with_all = ["principal", "event_type"])]
+    #[arg(long, short, value_name = "FILE|-",
+        conflicts_with_all = ["principal", "event_type", "data", "metadata"])]
     file: Option<PathBuf>,
     /// The tenant; of lines, where they don't say
     #[arg(long)]
@@ -96,19 +101,25 @@ pub(crate) async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
     }
     let producer = builder.start().await?;
     let mut told = Told::default();
-    match (&args.file, args.event()) {
+    let mut id = None;
+    let ended = match (&args.file, args.event()) {
         (Some(path), _) => send_file(&producer, path, &args, &mut told).await?,
         (None, Some(event)) => {
             let delivery = producer.send(event).await?;
-            let id = delivery.id().to_owned();
-            told.add(&id, delivery.await);
+            let of_one = delivery.id().to_owned();
+            told.add(&of_one, delivery.await);
+            id = Some(of_one);
+            Ended::Whole
         }
-        (None, None) => ensure!(
-            args.spool.is_some(),
-            "there is nothing to send: give --principal and --type, --file or --spool"
-        ),
-    }
-    if args.spool.is_some() {
+        (None, None) => {
+            ensure!(
+                args.spool.is_some(),
+                "there is nothing to send: give --principal and --type, --file or --spool"
+            );
+            Ended::Whole
+        }
+    };
+    if args.spool.is_some() && ended == Ended::Whole {
         // What lies there is not lost: the count says how much it is.
         let _ = producer.drained(args.remote.patience()).await;
     }
@@ -127,19 +138,16 @@ pub(crate) async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
         ("undelivered", stats.undelivered),
         ("spooled", stats.spool_events),
     ];
-    print(&report(
-        &counts,
-        &client.version().to_string(),
-        &told,
-        args.output.format,
-    )?)?;
+    let version = client.version().to_string();
+    let named = (id.as_deref(), version.as_str());
+    print(&report(&counts, named, &told, args.output.format)?)?;
     let unwell: u64 = counts[2..].iter().map(|(_, count)| count).sum();
     Ok(verdict(unwell == 0 && told.faults == 0))
 }
 
 fn report(
     counts: &[(&str, u64); 6],
-    version: &str,
+    (id, version): (Option<&str>, &str),
     told: &Told,
     format: Format,
 ) -> anyhow::Result<String> {
@@ -147,12 +155,19 @@ fn report(
         let mut answer: Value = counts.iter().map(|(name, count)| (*name, *count)).collect();
         answer["unreadable"] = told.unreadable.into();
         answer["version"] = version.into();
+        if let Some(id) = id {
+            answer["id"] = id.into();
+        }
         return Ok(format!("{answer:#}\n"));
     }
     let mut names: Vec<&str> = counts.iter().map(|(name, _)| *name).collect();
     let mut row: Vec<String> = counts.iter().map(|(_, count)| count.to_string()).collect();
     names.push("version");
     row.push(version.to_owned());
+    if let Some(id) = id {
+        names.push("id");
+        row.push(id.to_owned());
+    }
     aligned(&[titles(&names), row])
 }
 
@@ -219,13 +234,22 @@ impl Told {
     }
 }
 
+/// How a file ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was read to its end.
+    Whole,
+    /// It was given up before.
+    Cut,
+}
+
 async fn send_file(
     producer: &Producer,
     path: &Path,
     args: &SendArgs,
     told: &mut Told,
-) -> anyhow::Result<()> {
-    let (reader, bar): (Box<dyn Read>, _) = match path.to_str() {
+) -> anyhow::Result<Ended> {
+    let (reader, bar): (Box<dyn Read + Send>, _) = match path.to_str() {
         Some("-") => (Box::new(io::stdin()), ProgressBar::new_spinner()),
         _ => {
             let file = File::open(path);
@@ -235,32 +259,36 @@ async fn send_file(
         }
     };
     bar.set_style(style(bar.length().is_some())?);
-    let mut reader = BufReader::with_capacity(1 << 20, bar.wrap_read(reader));
+    let mut lines = lines::of(BufReader::with_capacity(1 << 20, bar.wrap_read(reader)));
+    let mut stopped = Stopped::new()?;
     let mut pending: VecDeque<(String, Delivery)> = VecDeque::new();
+    let mut ended = Ended::Whole;
     for number in 1_u64.. {
-        let mut line = String::new();
-        let mut bounded = (&mut reader).take(MAX_LINE_BYTES);
-        let read = bounded.read_line(&mut line);
-        let read = read.with_context(|| format!("line {number} of {}", path.display()))?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 == MAX_LINE_BYTES {
-            bail!("line {number} of {} has no end", path.display());
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        match args.event_of(&line) {
-            Ok(event) => {
-                let delivery = producer.send(event).await;
-                let delivery = delivery.with_context(|| format!("line {number}"))?;
-                pending.push_back((format!("line {number}"), delivery));
-            }
-            Err(fault) => {
-                told.unreadable += 1;
-                bar.suspend(|| told.say(&format!("line {number}"), &fault.to_string()));
-            }
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            () = stopped.wait() => Some(Err(io::Error::other("stopped before its end"))),
+        };
+        let what = format!("line {number}");
+        let fault = match line {
+            None => break,
+            Some(Ok(Line::Empty)) => continue,
+            Some(Ok(Line::Text(line))) => match args.event_of(&line) {
+                Ok(event) => match producer.send(event).await {
+                    Ok(delivery) => {
+                        pending.push_back((what, delivery));
+                        None
+                    }
+                    Err(error) => Some((Ended::Cut, error.to_string())),
+                },
+                Err(fault) => Some((Ended::Whole, format!("{fault:#}"))),
+            },
+            Some(Ok(Line::Unreadable(fault))) => Some((Ended::Whole, fault.to_owned())),
+            Some(Err(error)) => Some((Ended::Cut, error.to_string())),
+        };
+        if let Some((then, fault)) = fault {
+            told.unreadable += u64::from(then == Ended::Whole);
+            ended = then;
+            bar.suspend(|| told.say(&format!("line {number}"), &fault));
         }
         if pending.len() >= MAX_PENDING
             && let Some((what, delivery)) = pending.pop_front()
@@ -270,13 +298,53 @@ async fn send_file(
         }
         let taken = producer.stats();
         bar.set_message(format!("{} events", taken.taken - taken.pending));
+        if taken.undelivered > 0 && ended == Ended::Whole {
+            let fault = "is the last that was tried: services are away, and there is no spool";
+            bar.suspend(|| told.say(&format!("line {number}"), fault));
+            ended = Ended::Cut;
+        }
+        if ended == Ended::Cut {
+            break;
+        }
+    }
+    if ended == Ended::Cut {
+        producer.shutdown(SLACK).await;
     }
     for (what, delivery) in pending {
         let outcome = delivery.await;
+        if matches!(outcome, Outcome::Undelivered(_)) && ended == Ended::Whole {
+            // What was not delivered with all patience is not tried again for each of the others.
+            ended = Ended::Cut;
+            producer.shutdown(Duration::ZERO).await;
+        }
         bar.suspend(|| told.add(&what, outcome));
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(ended)
+}
+
+/// What asks this process to end.
+struct Stopped {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stopped {
+    fn new() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self {
+            interrupt,
+            terminate,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// Shown on a terminal only.

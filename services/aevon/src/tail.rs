@@ -1,7 +1,7 @@
 //! `aevon tail`: follows everything that comes in of a tenant.
 //!
-//! Retry safety: it ends by saying where it was; `--from` goes on there, and nothing is missed or comes
-//! twice.
+//! Retry safety: it ends by saying where it was; `--from` goes on there, and nothing is missed. Where whoever
+//! reads has left in the middle of a page, that page comes again.
 
 use crate::output::{Format, OutputArg, print};
 use crate::remote::RemoteArgs;
@@ -10,6 +10,7 @@ use aevon_client::{Client, Feed};
 use clap::Args;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
     aevon tail acme                                     what comes in from now on\n  \
@@ -44,11 +45,14 @@ pub(crate) struct TailArgs {
 /// Follows.
 pub(crate) async fn run(args: TailArgs) -> anyhow::Result<()> {
     let mut feed = feed(&args.remote.client()?, &args);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut place = None;
     let ended = tokio::select! {
-        ended = follow(&mut feed, &args) => ended,
+        ended = follow(&mut feed, &args, &mut place) => ended,
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
+        _ = terminate.recv() => Ok(()),
     };
-    if let Some(place) = feed.place() {
+    if let Some(place) = place {
         eprintln!("to go on: --from {place}");
     }
     ended
@@ -65,7 +69,12 @@ fn feed(client: &Client, args: &TailArgs) -> Feed {
     args.types.iter().fold(feed, Feed::event_type)
 }
 
-async fn follow(feed: &mut Feed, args: &TailArgs) -> anyhow::Result<()> {
+/// Keeps the place behind what was read: of a page that nobody read to its end, the one before.
+async fn follow(
+    feed: &mut Feed,
+    args: &TailArgs,
+    place: &mut Option<String>,
+) -> anyhow::Result<()> {
     loop {
         let before = feed.place().map(str::to_owned);
         let items = match feed.next().await {
@@ -81,9 +90,11 @@ async fn follow(feed: &mut Feed, args: &TailArgs) -> anyhow::Result<()> {
             .iter()
             .map(|item| line(item, args.output.format))
             .collect();
-        let is_read = print(&lines)?;
-        let is_over = args.once && items.is_empty() && feed.place() == before.as_deref();
-        if !is_read || is_over {
+        if !print(&lines)? {
+            return Ok(());
+        }
+        *place = feed.place().map(str::to_owned);
+        if args.once && items.is_empty() && *place == before {
             return Ok(());
         }
     }

@@ -1,5 +1,6 @@
 //! `aevon verify`: the buckets against the log, principal by principal.
 
+use crate::output::print;
 use crate::table::plain;
 use crate::{identifier, reach};
 use aevon_core::identity::partition_of;
@@ -90,7 +91,7 @@ pub(crate) async fn run(settings: &Settings, args: VerifyArgs) -> anyhow::Result
         (tenant, _) => run.many(tenant.as_deref(), args.sample, partitions).await?,
     }
     run.bar.finish_and_clear();
-    print!("{}", run.seen.report());
+    print(&run.seen.report())?;
     match (run.seen.first, run.seen.ahead.first()) {
         (Some(first), _) => bail!("buckets differ from the log; the first: {}", named(&first)),
         (None, Some(ahead)) => bail!("{}", ahead_of_log(ahead)),

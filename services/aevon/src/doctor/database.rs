@@ -1,6 +1,7 @@
 //! The database: whether it is reached, by whom, its clock, its schema, and how far rules are behind.
 
 use super::{Check, Report};
+use aevon_core::time::Timestamp;
 use aevon_schema::migrate::{self, SchemaError, newest_known};
 use aevon_schema::rules::Status;
 use aevon_schema::server::{self, Server};
@@ -69,7 +70,7 @@ pub(super) async fn look(settings: &Settings, report: &mut Report) -> anyhow::Re
             report.add(Check::bad(LAG, with_causes(&error), to_do))
         }
         Ok(Ok(versions)) => {
-            for check in of_lag(&versions, settings) {
+            for check in of_lag(&versions, settings, server.clock) {
                 report.add(check)?;
             }
             Ok(())
@@ -149,7 +150,7 @@ fn of_schema(error: &SchemaError) -> Check {
 }
 
 /// One check for each version that is swept.
-fn of_lag(versions: &[VersionStatus], settings: &Settings) -> Vec<Check> {
+fn of_lag(versions: &[VersionStatus], settings: &Settings, now: Timestamp) -> Vec<Check> {
     let mut swept = versions
         .iter()
         .filter(|version| version.status != Status::Retired)
@@ -160,10 +161,12 @@ fn of_lag(versions: &[VersionStatus], settings: &Settings) -> Vec<Check> {
     }
     let interval = settings.aggregation.cron_interval.parse::<HumanDuration>();
     let most = interval.map_or(LONG, |interval| interval.get().saturating_mul(INTERVALS));
-    swept.map(|version| of_version(version, most)).collect()
+    swept
+        .map(|version| of_version(version, most, now))
+        .collect()
 }
 
-fn of_version(version: &VersionStatus, most: Duration) -> Check {
+fn of_version(version: &VersionStatus, most: Duration, now: Timestamp) -> Check {
     let name = format!("{LAG} of {}:{}", version.name, version.version);
     let events: i64 = version.partitions.iter().map(Progress::lag_events).sum();
     let behind = version.partitions.iter().filter(|one| one.lag_events() > 0);
@@ -172,9 +175,13 @@ fn of_version(version: &VersionStatus, most: Duration) -> Check {
         0 => "none".to_owned(),
         events => format!("{events} events, the oldest of {seconds:.0} s"),
     };
-    let is_expected = version.status == Status::Building || version.is_rebuilding;
+    // What is being built is behind for as long as that takes, but somebody has to be at it.
+    let swept = version.partitions.iter().filter_map(|one| one.swept_at);
+    let since = swept.max().map(|at| now.as_micros() - at.as_micros());
+    let is_swept = since.is_some_and(|since| i128::from(since) < most.as_micros() as i128);
+    let is_built = version.status == Status::Building || version.is_rebuilding;
     match seconds > most.as_secs_f64() {
-        true if is_expected => Check::well(
+        true if is_built && is_swept => Check::well(
             &name,
             format!("{found}; it is being built: `aevon rules status`"),
         ),
@@ -202,6 +209,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_nobody_sweeps_is_behind_and_one_that_is_built_is_not() {
+        let now = Timestamp::from_micros(1_000_000_000);
         let version = |status, checkpoint, age_seconds| VersionStatus {
             name: "r".to_owned(),
             version: 2,
@@ -217,13 +225,20 @@ mod tests {
             }],
         };
         let settings = Settings::default();
-        let look = |version| of_lag(&[version], &settings).remove(0);
+        let look = |version| of_lag(&[version], &settings, now).remove(0);
         assert!(look(version(Status::Active, 10, 0.0)).is_well);
         assert!(look(version(Status::Active, 3, 359.0)).is_well);
         let behind = look(version(Status::Active, 3, 361.0));
         assert_eq!(behind.found, "7 events, the oldest of 361 s");
         assert!(!behind.is_well);
-        assert!(look(version(Status::Building, 3, 361.0)).is_well);
+        assert!(!look(version(Status::Building, 3, 361.0)).is_well);
+        let swept = |ago: i64| {
+            let mut built = version(Status::Building, 3, 361.0);
+            built.partitions[0].swept_at = Some(now.plus_micros(-ago));
+            built
+        };
+        assert!(look(swept(359_000_000)).is_well);
+        assert!(!look(swept(361_000_000)).is_well);
         // Only what was retired is left.
         assert_eq!(look(version(Status::Retired, 3, 361.0)).what, "rules");
     }

@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::database::{MAX_SKEW, skew};
-use crate::remote::RemoteArgs;
+use crate::remote::AccessArgs;
 use aevon_client::{Answer, Error};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether a service is ready, and what time it has.
-pub(super) async fn checks(remote: &RemoteArgs, url: &str) -> Vec<Check> {
+pub(super) async fn checks(access: &AccessArgs, url: &str) -> Vec<Check> {
     let asked = Timestamp::now();
-    let answer = match remote.client_of(url, remote.patience().min(PATIENCE)) {
+    let answer = match access.client_of(url, access.patience.get().min(PATIENCE)) {
         Ok(client) => client.get("/readyz", &[]).await,
         Err(error) => Err(error),
     };

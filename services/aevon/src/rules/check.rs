@@ -1,6 +1,7 @@
 //! `aevon rules check`: the rules of a folder, and what they would read of sample events.
 
 use super::sample::{self, Sample};
+use crate::output::{print, say};
 use crate::table::{aligned, titles};
 use aevon_core::filter::{Filter, Subject};
 use aevon_core::json;
@@ -15,16 +16,18 @@ const NONE: &str = "-";
 /// Prints the rules, or what they read of the events of a file.
 pub(super) fn run(rules: &[Rule], events: Option<&Path>) -> anyhow::Result<()> {
     match events {
-        None => print!("{}", listed(rules)?),
+        None => {
+            print(&listed(rules)?)?;
+        }
         Some(file) => {
             for (index, sample) in sample::load(file)?.iter().enumerate() {
                 let gap = if index == 0 { "" } else { "\n" };
-                print!("{gap}{}", read(rules, sample)?);
+                print(&format!("{gap}{}", read(rules, sample)?))?;
             }
         }
     }
     let plural = if rules.len() == 1 { "" } else { "s" };
-    println!("{} rule{plural}, no faults", rules.len());
+    say!("{} rule{plural}, no faults", rules.len());
     Ok(())
 }
 

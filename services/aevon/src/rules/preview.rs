@@ -1,7 +1,7 @@
 //! `aevon rules preview`: what a rule would answer over real history, before it is deployed.
 
 use super::faults;
-use crate::output::{Format, OutputArg};
+use crate::output::{Format, OutputArg, print, say};
 use crate::table::{aligned, plain, titles};
 use crate::{identifier, instant, reach};
 use aevon_core::calendar::Zone;
@@ -103,9 +103,11 @@ pub(super) async fn run(settings: &Settings, args: PreviewArgs) -> anyhow::Resul
     match format {
         Format::Json => {
             let body = projection_svc::answer_body(&query, &state);
-            println!("{}", serde_json::to_string(&body)?);
+            say!("{}", serde_json::to_string(&body)?);
         }
-        Format::Table => print!("{}", shown(&rule, &query, &state)?),
+        Format::Table => {
+            print(&shown(&rule, &query, &state)?)?;
+        }
     }
     Ok(())
 }

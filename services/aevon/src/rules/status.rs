@@ -2,7 +2,7 @@
 //! behind, and when a backfill will have caught up.
 
 use super::STATEMENT_TIMEOUT;
-use crate::output::{Format, OutputArg};
+use crate::output::{Format, OutputArg, print, say};
 use crate::reach;
 use crate::table::{aligned, titles};
 use aevon_schema::rules::Status;
@@ -58,8 +58,10 @@ pub(super) async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result
         .map(|version| Line::new(version, &first, watched))
         .collect();
     match args.output.format {
-        Format::Json => println!("{:#}", as_json(&lines, watched)),
-        Format::Table => print!("{}", as_table(&lines, watched)?),
+        Format::Json => say!("{:#}", as_json(&lines, watched)),
+        Format::Table => {
+            print(&as_table(&lines, watched)?)?;
+        }
     }
     Ok(())
 }
