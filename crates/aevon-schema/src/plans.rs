@@ -40,7 +40,7 @@ struct Golden<'a> {
 
 const SELECTED: &str = "1, true, '{}', '{}', '{}'";
 
-const GOLDEN: [Golden<'static>; 37] = [
+const GOLDEN: [Golden<'static>; 36] = [
     Golden {
         name: "heads",
         sql: include_str!("sql/events_heads.sql"),
@@ -308,21 +308,6 @@ const GOLDEN: [Golden<'static>; 37] = [
         ],
     },
     Golden {
-        name: "what changed buckets of several principals were made of",
-        sql: include_str!("sql/ranked_refined.sql"),
-        types: "text, int, text[], bigint[], bigint[], timestamptz[], timestamptz[], bytea, bytea, jsonb",
-        arguments: "'acme', 1, '{p,q}', '{5,5}', '{9,9}', \
-                    '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', \
-                    '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}'",
-        wanted: &[
-            "(tenant_id = $1) AND (principal_id = w.principal_id)",
-            ".principal_no) AND (rule_no = $2) AND (generation = ",
-            ".series_no) AND (grain = u.grain) AND (window_start >= u.window_from)",
-            ".series_no) AND (grain = 60) AND (window_start >= d",
-            ".series_no) AND (grain = 1) AND (window_start >= h",
-        ],
-    },
-    Golden {
         name: "events of several principals",
         sql: include_str!("sql/ranked_events.sql"),
         types: "bigint[], int[], bigint[], bigint[], timestamptz[], timestamptz[], bigint[], bool, text",
@@ -466,7 +451,22 @@ const RANKED: &[&str] = &[
 ];
 
 async fn check(connection: &mut Connection, moment: &str) {
-    let [sums, rows] = [Operator::Sum, Operator::Latest].map(|o| ranked::statement(o, None));
+    let statement = |operator| ranked::statement(operator, None, false);
+    let [sums, rows] = [Operator::Sum, Operator::Latest].map(statement);
+    let refined = ranked::refined(Operator::Sum, None);
+    let refined = Golden {
+        name: "what changed buckets of several principals were made of",
+        sql: &refined,
+        types: "bigint[], int, bigint[], bigint[], timestamptz[], timestamptz[], bytea, bytea, jsonb",
+        arguments: "'{1,2}', 1, '{5,5}', '{9,9}', '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', \
+                    '{now,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', '', '', '{}'",
+        wanted: &[
+            "(principal_no = w.no) AND (rule_no = $2) AND (generation = ",
+            ".series_no) AND (grain = u.grain) AND (window_start >= u.window_from)",
+            ".series_no) AND (grain = 60) AND (window_start >= d",
+            ".series_no) AND (grain = 1) AND (window_start >= h",
+        ],
+    };
     let ranked = [("ranked sums", &sums), ("ranked rows", &rows)].map(|(name, sql)| Golden {
         name,
         sql,
@@ -474,7 +474,7 @@ async fn check(connection: &mut Connection, moment: &str) {
         arguments: RANKED_ARGUMENTS,
         wanted: RANKED,
     });
-    for golden in GOLDEN.into_iter().chain(ranked) {
+    for golden in GOLDEN.into_iter().chain(ranked).chain([refined]) {
         let Golden {
             name,
             sql,

@@ -1,42 +1,33 @@
--- ranked_refined: what principals' buckets that have changed since positions ($5) of the partitions
--- were made of then: the hours of a day, the minutes of an hour that has changed as well, of the same
--- epoch; minutes that have changed come out as such, for their events. See state_tree, which does the
--- same for one principal or total, and ranked_sums for the places of a plan
+-- ranked_refined: what buckets of principals, or of their series ($1), that have changed since positions
+-- ($4) of the partitions were made of then: the hours of a day, the minutes of an hour that has changed as
+-- well, of the same epoch; minutes that have changed come out as such, for their events. See state_tree,
+-- which does the same for one principal or total, and ranked_sums for the places of a plan
 WITH sought AS MATERIALIZED (
-    SELECT p.principal_id, p.principal_no, p.partition, ($5)[p.partition + 1] AS seq,
-           s.series_no, s.labels
-    FROM unnest($3) AS w (principal_id)
-    -- OFFSET 0 keeps the planner from reading all of the tenant, here and below.
+    SELECT w.no, s.principal_no, s.partition, ($4)[s.partition + 1] AS seq, s.series_no, s.labels
+    FROM unnest($1) AS w (no)
+    -- OFFSET 0 keeps the planner from reading all of the series, here and below.
     CROSS JOIN LATERAL (
-        SELECT n.principal_id, n.principal_no, n.partition
-        FROM principals n
-        WHERE n.tenant_id = $1
-          AND n.principal_id = w.principal_id
-        OFFSET 0
-    ) p
-    CROSS JOIN LATERAL (
-        SELECT n.series_no, n.labels
+        SELECT n.series_no, n.principal_no, n.partition, n.labels
         FROM series n
-        WHERE n.principal_no = p.principal_no
+        WHERE {unit} = w.no
           AND n.rule_no = $2
           AND n.generation = (SELECT r.generation FROM rules r WHERE r.rule_no = $2)
-          AND n.labels_hash >= $8
-          AND n.labels_hash <= $9
-          AND n.partition = p.partition
+          AND n.labels_hash >= $7
+          AND n.labels_hash <= $8
         OFFSET 0
     ) s
     -- The licence, by partition.
-    WHERE ($4)[p.partition + 1] IS NOT NULL
+    WHERE ($3)[s.partition + 1] IS NOT NULL
       -- Each dimension that is asked for has one of the labels that are kept.
-      AND ($10 = '{}'::jsonb OR NOT EXISTS (
-        SELECT FROM jsonb_each($10) k (dimension, labels)
+      AND ($9 = '{}'::jsonb OR NOT EXISTS (
+        SELECT FROM jsonb_each($9) k (dimension, labels)
         WHERE NOT k.labels @> coalesce(s.labels -> k.dimension, 'null'::jsonb)
       ))
 ), changed AS MATERIALIZED (
-    SELECT s.principal_id, s.principal_no, s.partition, s.seq, s.series_no, s.labels, u.grain,
+    SELECT s.no, s.principal_no, s.partition, s.seq, s.series_no, s.labels, u.grain,
            b.window_start, b.epoch, b.first_seq, b.last_seq
     FROM sought s
-    CROSS JOIN unnest(ARRAY[1440, 60, 60, 1, 1, 1440, 60, 1], $6, $7)
+    CROSS JOIN unnest(ARRAY[1440, 60, 60, 1, 1, 1440, 60, 1], $5, $6)
       AS u (grain, window_from, window_to)
     CROSS JOIN LATERAL (
         SELECT n.window_start, n.epoch, n.first_seq, n.last_seq
@@ -51,12 +42,12 @@ WITH sought AS MATERIALIZED (
         OFFSET 0
     ) b
 ), hours AS MATERIALIZED (
-    SELECT d.principal_id, d.principal_no, d.partition, d.seq, d.series_no, d.labels,
+    SELECT d.no, d.principal_no, d.partition, d.seq, d.series_no, d.labels,
            d.window_start, d.epoch
     FROM changed d
     WHERE d.grain = 60
     UNION ALL
-    SELECT d.principal_id, d.principal_no, d.partition, d.seq, d.series_no, d.labels,
+    SELECT d.no, d.principal_no, d.partition, d.seq, d.series_no, d.labels,
            b.window_start, b.epoch
     FROM changed d
     CROSS JOIN LATERAL (
@@ -73,7 +64,7 @@ WITH sought AS MATERIALIZED (
     ) b
     WHERE d.grain = 1440
 )
-SELECT d.principal_id, d.principal_no, d.partition, d.labels, b.window_start, b.event_count,
+SELECT d.no, d.principal_no, d.partition, d.labels, b.window_start, b.event_count,
        b.skipped_count, b.value, b.latest_at, b.latest_seq, b.moment, b.sketch,
        b.first_seq, b.last_seq, true
 FROM changed d
@@ -91,7 +82,7 @@ CROSS JOIN LATERAL (
 ) b
 WHERE d.grain = 1440
 UNION ALL
-SELECT h.principal_id, h.principal_no, h.partition, h.labels, b.window_start, b.event_count,
+SELECT h.no, h.principal_no, h.partition, h.labels, b.window_start, b.event_count,
        b.skipped_count, b.value, b.latest_at, b.latest_seq, b.moment, b.sketch,
        b.first_seq, b.last_seq, b.last_seq <= h.seq AND coalesce(b.last_void_seq, 0) <= h.seq
 FROM hours h
@@ -108,7 +99,7 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) b
 UNION ALL
-SELECT m.principal_id, m.principal_no, m.partition, m.labels, m.window_start, 0, 0, NULL, NULL, NULL,
+SELECT m.no, m.principal_no, m.partition, m.labels, m.window_start, 0, 0, NULL, NULL, NULL,
        NULL, NULL, m.first_seq, m.last_seq, false
 FROM changed m
 WHERE m.grain = 1

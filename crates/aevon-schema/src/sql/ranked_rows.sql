@@ -24,7 +24,8 @@ SELECT p.principal_id,
        NULL::numeric,
        b.stands AND b.event_count + b.skipped_count > 0,
        NOT b.stands,
-       p.principal_no IN (SELECT v.principal_no FROM voided v)
+       p.principal_no IN (SELECT v.principal_no FROM voided v),
+       p.principal_no
 FROM principals p
 {buckets}
 WHERE p.tenant_id = $1

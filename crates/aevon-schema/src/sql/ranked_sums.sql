@@ -62,7 +62,7 @@ WITH voided AS MATERIALIZED (
 )
 SELECT p.principal_id, coalesce(c.event_count, 0)::bigint, c.value, c.moment, NULL::timestamptz,
        NULL::bigint, NULL::bytea, c.value_before, c.has_any, coalesce(c.is_refined, false),
-       c.is_voided
+       c.is_voided, c.no
 FROM chosen c
 CROSS JOIN LATERAL (
     {named}

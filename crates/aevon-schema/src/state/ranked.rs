@@ -33,11 +33,11 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
 
-mod refined;
+mod refine;
 mod statement;
 
 use statement::PARTS;
-pub(crate) use statement::{Many, statement};
+pub(crate) use statement::{Many, refined, statement};
 
 /// Most principals with events that no bucket holds, most whose buckets have changed since, and most of
 /// whom there is a void that no bucket holds.
@@ -368,7 +368,8 @@ impl Several<'_> {
         (known, wanted): (&[&str], &Wanted),
     ) -> QueryResult<impl Rows<SumRow> + use<>> {
         let operator = asked.rule.operator;
-        let sql = statement(operator, wanted.many.as_ref());
+        let is_newest = self.asked.as_of.is_none();
+        let sql = statement(operator, wanted.many.as_ref(), is_newest);
         let (first_hash, last_hash) = asked.hashes();
         let keep = asked.question.grouping.keep_json();
         let (froms, tos) = asked.windows();
@@ -386,7 +387,7 @@ impl Several<'_> {
             .bind::<Jsonb, _>(JsonText(&keep))
             .bind::<Array<Text>, _>(known)
             .bind::<BigInt, _>(wanted.enough)
-            .bind::<Bool, _>(self.asked.as_of.is_none())
+            .bind::<Bool, _>(is_newest)
             .bind::<Nullable<Numeric>, _>(wanted.after.as_ref().map(Amount::to_big));
         if let Some(many) = &wanted.many {
             query = query.bind::<Array<BigInt>, _>(&many.totals);
@@ -504,6 +505,8 @@ async fn add_events<'q>(
 /// What those of a principal's buckets add up to that stand, or some of them.
 struct Sum {
     principal_id: String,
+    /// Its number, or that of its series.
+    no: i64,
     inside: Partial,
     before: Partial,
     /// Whether others have changed since.
@@ -515,7 +518,8 @@ struct Sum {
 impl Sum {
     fn of(operator: Operator, row: SumRow) -> Result<Self, StoreError> {
         let (principal_id, event_count, value, moment, latest_at, latest_seq, sketch, ..) = row;
-        let (height_before, has_any, is_refined, is_voided) = (row.7, row.8, row.9, row.10);
+        let (height_before, has_any, is_refined, is_voided, no) =
+            (row.7, row.8, row.9, row.10, row.11);
         let columns = Columns {
             value: value.map(Amount::from_big),
             latest_at: latest_at.map(from_pg),
@@ -535,6 +539,7 @@ impl Sum {
         });
         Ok(Self {
             principal_id,
+            no,
             inside: Partial {
                 kept: kept.ok_or_else(unreadable)?,
                 event_count,
@@ -570,6 +575,7 @@ type SumColumns = (
     Bool,
     Bool,
     Bool,
+    BigInt,
 );
 type SumRow = (
     String,
@@ -583,4 +589,5 @@ type SumRow = (
     bool,
     bool,
     bool,
+    i64,
 );

@@ -34,10 +34,39 @@ pub(crate) struct Many {
     pub(super) is_one_day: bool,
 }
 
-/// The statement for an operator, with where its buckets come from.
-pub(crate) fn statement(operator: Operator, many: Option<&Many>) -> String {
-    let adds_up = !matches!(operator, Operator::Latest | Operator::UniqueCount);
-    match (adds_up, many) {
+fn adds_up(operator: Operator) -> bool {
+    !matches!(operator, Operator::Latest | Operator::UniqueCount)
+}
+
+/// Whether what is added up is the one series of each principal, and not the principal.
+fn is_of_series(operator: Operator, many: Option<&Many>) -> bool {
+    adds_up(operator) && many.is_some_and(|many| !many.is_grouped)
+}
+
+/// The statement that gives what changed buckets of them were made of.
+pub(crate) fn refined(operator: Operator, many: Option<&Many>) -> String {
+    let unit = match is_of_series(operator, many) {
+        true => "n.series_no",
+        false => "n.principal_no",
+    };
+    include_str!("../../sql/ranked_refined.sql").replace("{unit}", unit)
+}
+
+/// The statement for an operator, with where its buckets come from, as of a version or of the newest.
+pub(crate) fn statement(operator: Operator, many: Option<&Many>, is_newest: bool) -> String {
+    let statement = statement_of(operator, many);
+    // Of the newest everything stands.
+    let (standing, and_standing) = match is_newest {
+        true => ("", ""),
+        false => (" FILTER (WHERE b.stands)", " AND b.stands"),
+    };
+    statement
+        .replace("{standing}", standing)
+        .replace("{and_standing}", and_standing)
+}
+
+fn statement_of(operator: Operator, many: Option<&Many>) -> String {
+    match (adds_up(operator), many) {
         (false, None) => include_str!("../../sql/ranked_rows.sql").replace("{buckets}", OF_SERIES),
         (false, Some(many)) => {
             let parts = many.parts(str::to_owned);

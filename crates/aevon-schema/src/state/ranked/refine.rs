@@ -5,7 +5,7 @@
 //!
 //! Invariant: memory is bounded: by a chunk of principals, and by the places where their events lie.
 
-use super::{Asked, Beside, Sum, Wanted};
+use super::{Asked, Beside, Many, Sum, Wanted, refined};
 use crate::state::StateError;
 use crate::state::list::Answered;
 use crate::state::rows::{self, BucketRow, Chosen, Cost, Finished, RawEvent, Rows, Turn};
@@ -31,12 +31,13 @@ const MAX_PLACES: usize = 200_000;
 
 /// Answers of a chunk of principals, and what is still to be read for them.
 struct Chunk<'q, 'c> {
-    answers: FxHashMap<String, Answer<'q>>,
+    /// By the number that was added up.
+    answers: FxHashMap<i64, (String, Answer<'q>)>,
     /// Where the buckets of the partitions come to.
     checkpoints: &'c Checkpoints,
     /// The rule, with a licence: Postgres has seen that there is one.
     chosen: [Chosen; 1],
-    /// Where events lie that no bucket stands for, by number of principal.
+    /// Where events lie that no bucket stands for, by the principal's number.
     wanted: FxHashMap<i64, Places>,
     /// How many places these are.
     places: usize,
@@ -46,7 +47,7 @@ struct Chunk<'q, 'c> {
 
 /// Where events of a principal lie.
 struct Places {
-    principal_id: String,
+    no: i64,
     partition: i32,
     spans: Vec<Span>,
 }
@@ -71,7 +72,8 @@ impl Several<'_> {
                 let answer = beside.remove(&sum.principal_id);
                 chunk.begin(asked, sum, answer);
             }
-            let buckets = self.buckets_of(found, asked, &chunk).await?;
+            let many = wanted.many.as_ref();
+            let buckets = self.buckets_of(found, asked, many, &chunk).await?;
             if let Err(error) = chunk.add_buckets(found, buckets).await? {
                 return Ok(Err(error));
             }
@@ -82,7 +84,7 @@ impl Several<'_> {
                 }
             }
             cost.add(chunk.cost);
-            for (principal_id, answer) in chunk.answers {
+            for (principal_id, answer) in chunk.answers.into_values() {
                 if let Err(error) = asked.offer(ranking, principal_id, Finished::of(answer)) {
                     return Ok(Err(error));
                 }
@@ -95,16 +97,16 @@ impl Several<'_> {
         &self,
         found: &Found,
         asked: &Asked<'_>,
+        many: Option<&Many>,
         chunk: &Chunk<'_, '_>,
     ) -> QueryResult<impl Rows<RefinedRow> + use<>> {
-        let names: Vec<&str> = chunk.answers.keys().map(String::as_str).collect();
+        let numbers: Vec<i64> = chunk.answers.keys().copied().collect();
         let (first_hash, last_hash) = asked.hashes();
         let (froms, tos) = asked.windows();
         let keep = asked.question.grouping.keep_json();
-        let query = diesel::sql_query(include_str!("../../sql/ranked_refined.sql"))
-            .bind::<Text, _>(&self.query.tenant_id)
+        let query = diesel::sql_query(refined(asked.rule.operator, many))
+            .bind::<Array<BigInt>, _>(numbers)
             .bind::<Integer, _>(chunk.rule_no())
-            .bind::<Array<Text>, _>(names)
             .bind::<Array<Nullable<BigInt>>, _>(chunk.checkpoints)
             .bind::<Array<BigInt>, _>(found.seqs())
             .bind::<Array<Nullable<Timestamptz>>, _>(froms)
@@ -187,7 +189,7 @@ impl<'q, 'c> Chunk<'q, 'c> {
         answer.add_sum(true, &sum.before);
         answer.add_sum(false, &sum.inside);
         self.held += answer.held_bytes();
-        self.answers.insert(sum.principal_id, answer);
+        self.answers.insert(sum.no, (sum.principal_id, answer));
     }
 
     /// Takes in what changed buckets were made of, and notes whose events are wanted.
@@ -199,12 +201,12 @@ impl<'q, 'c> Chunk<'q, 'c> {
         let mut turn = Turn::default();
         while let Some(row) = buckets.try_next().await? {
             turn.give().await;
-            let (name, principal_no, partition, labels, window_start, events, skipped, value, ..) =
+            let (no, principal_no, partition, labels, window_start, events, skipped, value, ..) =
                 row;
             let (latest_at, latest_seq, moment, sketch) = (row.8, row.9, row.10, row.11);
             let (first_seq, last_seq, is_settled) = (row.12, row.13, row.14);
             let (rule_no, checkpoint) = (self.rule_no(), self.checkpoint(partition));
-            let Some(answer) = self.answers.get_mut(&name) else {
+            let Some((_, answer)) = self.answers.get_mut(&no) else {
                 continue;
             };
             let before = answer.held_bytes();
@@ -221,10 +223,10 @@ impl<'q, 'c> Chunk<'q, 'c> {
                     moment,
                     sketch,
                 );
-                let answers = std::slice::from_mut(answer);
+                let answers = std::slice::from_mut(&mut *answer);
                 rows::add_bucket(answers, &self.chosen, partition, bucket)?;
                 self.cost.buckets += 1;
-                self.held += self.answers[&name].held_bytes() - before;
+                self.held += answer.held_bytes() - before;
                 if self.held > MAX_HELD_BYTES {
                     return Ok(Err(TooLarge::Sets.into()));
                 }
@@ -242,7 +244,7 @@ impl<'q, 'c> Chunk<'q, 'c> {
             answer.set_checkpoint(partition, checkpoint);
             answer.refine((partition, minute), labels, span.first_seq..=span.last_seq);
             let places = self.wanted.entry(principal_no).or_insert_with(|| Places {
-                principal_id: name,
+                no,
                 partition,
                 spans: Vec::new(),
             });
@@ -265,8 +267,7 @@ impl<'q, 'c> Chunk<'q, 'c> {
             let Some(places) = self.wanted.get(&principal_no) else {
                 continue;
             };
-            let name = &places.principal_id;
-            let Some(answer) = self.answers.get_mut(name) else {
+            let Some((name, answer)) = self.answers.get_mut(&places.no) else {
                 continue;
             };
             let before = answer.held_bytes();
@@ -282,7 +283,7 @@ impl<'q, 'c> Chunk<'q, 'c> {
 }
 
 type RefinedColumns = (
-    Text,
+    BigInt,
     BigInt,
     Integer,
     Nullable<Jsonb>,
@@ -299,7 +300,7 @@ type RefinedColumns = (
     Bool,
 );
 type RefinedRow = (
-    String,
+    i64,
     i64,
     i32,
     Option<JsonString>,
