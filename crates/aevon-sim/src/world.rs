@@ -146,6 +146,9 @@ impl World {
         let url = db.url();
         let writer = || Process::start(url, fault, Program::Writer);
         let sweeper = || Process::start(url, fault, Program::Sweeper);
+        if let Some(fault) = fault {
+            observer.batch_execute(fault.prepare()).await?;
+        }
         Ok(Self {
             model: Model::new(0),
             counted: Counted::default(),
