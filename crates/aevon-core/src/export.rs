@@ -237,6 +237,8 @@ pub struct Progress {
     header: Option<Header>,
     counts: End,
     principal_no: i64,
+    /// Everybody who was named, with the partition, by number: 16 bytes each.
+    named: Vec<(i64, i32)>,
     last: Option<(i32, i64, Timestamp)>,
     is_ended: bool,
     hash: Sha256,
@@ -323,10 +325,19 @@ impl Progress {
                     return Err("is a principal behind events".to_owned());
                 }
                 self.principal_no = principal.principal_no;
+                self.named
+                    .push((principal.principal_no, principal.partition));
                 self.counts.principals += 1;
             }
             (Line::Event(event), Some(header)) => {
                 check_event(event, header, self.last)?;
+                let of = (event.principal_no, event.partition);
+                if self.named.binary_search(&of).is_err() {
+                    return Err(format!(
+                        "is an event of principal {}, who was not named in partition {}",
+                        of.0, of.1
+                    ));
+                }
                 self.last = Some((event.partition, event.seq, event.ingested_at));
                 self.counts.events += 1;
             }
@@ -488,6 +499,7 @@ mod tests {
     fn a_line_that_does_not_go_on_is_named() {
         let (first, second) = (event(1, ""), event(2, ""));
         let twin = PRINCIPAL.replace(":0,", ":1,");
+        let another = PRINCIPAL.replace(":7,", ":8,");
         let newer = HEADER.replace("\"format\":1", "\"format\":2");
         let end = Progress::default().end().text();
         for (lines, says) in [
@@ -497,8 +509,19 @@ mod tests {
             (&[HEADER, PRINCIPAL, PRINCIPAL], "principal 7 behind 7"),
             (&[HEADER, &twin], "another partition"),
             (&[HEADER, &second], "event 0:2 where 0:1 comes"),
-            (&[HEADER, &first, PRINCIPAL], "behind events"),
-            (&[HEADER, &first, end.trim_end()], "ends 1 events, of 2"),
+            (&[HEADER, &first], "of principal 7, who was not named"),
+            (
+                &[HEADER, PRINCIPAL, &first, PRINCIPAL],
+                "principal 7 behind 7",
+            ),
+            (
+                &[HEADER, PRINCIPAL, &first, &another],
+                "a principal behind events",
+            ),
+            (
+                &[HEADER, PRINCIPAL, &first, end.trim_end()],
+                "ends 1 events, of 2",
+            ),
             (&[HEADER, &first[..40]], "no line of an export"),
         ] {
             let found = faults(lines);

@@ -224,7 +224,8 @@ pub async fn activate(connection: &mut Connection, slack: i64) -> Result<Vec<Str
                 return Ok(Vec::new());
             }
             lock(pg).await?;
-            for (rule_no, name) in &ready {
+            let mut switched = Vec::new();
+            for (rule_no, name) in ready {
                 // Under the lock it may turn out that the version was replaced meanwhile.
                 let building = rules::table
                     .filter(rules::rule_no.eq(rule_no))
@@ -233,14 +234,15 @@ pub async fn activate(connection: &mut Connection, slack: i64) -> Result<Vec<Str
                     .get_result::<bool>(pg)
                     .await?
                 {
-                    retire(pg, name, Status::Active).await?;
+                    retire(pg, &name, Status::Active).await?;
                     diesel::update(rules::table.find(rule_no))
                         .set(rules::status.eq(Status::Active.as_str()))
                         .execute(pg)
                         .await?;
+                    switched.push(name);
                 }
             }
-            Ok(ready.into_iter().map(|(_, name)| name).collect())
+            Ok(switched)
         })
         .await?;
     connection.end_use();

@@ -183,6 +183,7 @@ fn decode(name: &str, text: &str, in_query: bool) -> Result<String, Problem> {
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
+    use proptest::prelude::*;
 
     fn parameters(query: &str) -> Result<Parameters, Problem> {
         let uri = format!("/x?{query}");
@@ -249,5 +250,37 @@ mod tests {
             read("/v1/state/%ff", 2).unwrap_err().code,
             Code::InvalidParameter
         );
+    }
+
+    /// What cursors are made of.
+    type MadeOf = (String, i64, Vec<(String, i32)>, Option<String>);
+
+    proptest! {
+        #[test]
+        fn a_cursor_is_read_back_as_it_was_made(made_of in any::<MadeOf>(), limit in 1..=1000_usize) {
+            let query = format!("limit={limit}&cursor={}", cursor(&made_of));
+            let page = Parameters::parse(&query).unwrap().page::<MadeOf>(100, 1000);
+            let cursor = Some(made_of);
+            prop_assert_eq!(page.unwrap(), Page { limit, cursor });
+        }
+
+        #[test]
+        fn a_query_of_rubbish_is_refused_with_a_reason(
+            query in "([a-z&=+%\\[\\]0-9]|%[0-9a-fA-F]{2}|\\PC){0,60}",
+            cursor in any::<String>(),
+        ) {
+            for query in [&query, &format!("cursor={cursor}"), &format!("limit={query}")] {
+                let page = Parameters::parse(query).and_then(|mut found| {
+                    let page = found.page::<MadeOf>(100, 1000)?;
+                    found.finish().map(|()| page)
+                });
+                match page {
+                    Ok(page) => prop_assert!((1..=1000).contains(&page.limit)),
+                    Err(problem) => prop_assert!(
+                        problem.code == Code::InvalidParameter && !problem.detail.is_empty()
+                    ),
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use aevon_core::time::{DAY_US, HOUR_US, MINUTE_US};
 use crate::model::{
     LABELS, PARTITIONS, PRINCIPALS, TENANTS, VALUES, ZONES, partition_of_principal,
 };
-use crate::operation::{Ask, At, Body, By, Event, Operation, Point, Says, Slice, Trouble};
+use crate::operation::{Ask, At, Body, By, Event, Operation, Point, RuleSet, Says, Slice, Trouble};
 use crate::rules::{NAMES, VARIANTS};
 
 /// Operations of a seed, those within others not counted; a story may take it further.
@@ -61,10 +61,32 @@ const OF_DISCARDS: [Point; 6] = [
     Point::After("COMMIT"),
 ];
 
+/// Where whoever changes which rules there are, or which of their versions answer, may be.
+const OF_RULES: [Point; 9] = [
+    Point::Before("LOCK"),
+    Point::After("LOCK"),
+    Point::After("SELECT"),
+    Point::Before("INSERT"),
+    Point::After("INSERT"),
+    Point::After("UPDATE"),
+    Point::After("rebuild_switch"),
+    Point::Before("COMMIT"),
+    Point::After("COMMIT"),
+];
+/// Where one of two who apply rules is held.
+const OF_CONTESTS: [Point; 6] = [
+    Point::Before("LOCK"),
+    Point::After("LOCK"),
+    Point::After("SELECT"),
+    Point::Before("INSERT"),
+    Point::After("UPDATE"),
+    Point::Before("COMMIT"),
+];
+
 /// The operations of a seed.
 pub fn operations(seed: u64) -> Vec<Operation> {
     let mut dice = Dice::new(seed);
-    let mut operations = vec![Operation::Rules(dice.rules())];
+    let mut operations = vec![Operation::Rules(dice.rules(), None)];
     while operations.len() < OPERATIONS {
         match dice.roll(24) {
             0 => operations.extend(dice.correction()),
@@ -228,9 +250,9 @@ impl Dice {
     /// Versions that give way to others, and whose buckets go.
     fn succession(&mut self) -> Vec<Operation> {
         let mut story = vec![
-            Operation::Activate(200),
-            Operation::Rules(self.rules()),
-            Operation::Activate(200),
+            Operation::Activate(200, None),
+            self.applied(),
+            Operation::Activate(200, None),
             Operation::Discard(self.trouble(&OF_DISCARDS)),
         ];
         for _ in 0..2 {
@@ -267,13 +289,19 @@ impl Dice {
                 point: self.of(&OF_SWEEPS[..10]),
                 meanwhile: (0..=self.roll(3)).map(|_| self.within()).collect(),
             },
-            22 => Operation::Rules(self.rules()),
-            23 | 24 => Operation::Activate([0, 3, 50][self.roll(3) as usize]),
-            25 => match self.roll(6) {
-                0..2 => Operation::Rebuild(self.byte(NAMES)),
-                2..5 => Operation::Switch(self.byte(NAMES)),
-                _ => Operation::GiveUp(self.byte(NAMES)),
-            },
+            22 => self.applied(),
+            23 | 24 => {
+                let slack = [0, 3, 50][self.roll(3) as usize];
+                Operation::Activate(slack, self.trouble(&OF_RULES))
+            }
+            25 => {
+                let (name, trouble) = (self.byte(NAMES), self.trouble(&OF_RULES));
+                match self.roll(6) {
+                    0..2 => Operation::Rebuild(name, trouble),
+                    2..5 => Operation::Switch(name, trouble),
+                    _ => Operation::GiveUp(name, trouble),
+                }
+            }
             26 => match self.is_one_in(3) {
                 true => Operation::Verify,
                 false => Operation::Discard(self.trouble(&OF_DISCARDS)),
@@ -295,7 +323,7 @@ impl Dice {
                 slice: self.slice(),
                 trouble: None,
             },
-            3 => Operation::Activate(50),
+            3 => Operation::Activate(50, None),
             _ => self.question(),
         }
     }
@@ -444,7 +472,19 @@ impl Dice {
         })
     }
 
-    fn rules(&mut self) -> Vec<(u8, u8)> {
+    /// Rules are applied by one aggregator, or by two at once.
+    fn applied(&mut self) -> Operation {
+        match self.is_one_in(3) {
+            true => Operation::Contest {
+                first: self.rules(),
+                point: self.of(&OF_CONTESTS),
+                second: self.rules(),
+            },
+            false => Operation::Rules(self.rules(), self.trouble(&OF_RULES)),
+        }
+    }
+
+    fn rules(&mut self) -> RuleSet {
         let mut set = Vec::new();
         for name in 0..NAMES {
             if !self.is_one_in(4) {
@@ -458,6 +498,8 @@ impl Dice {
         match self.roll(5) {
             0 | 1 => At::Newest,
             2 => At::Ago(self.of(&[0, 1, SECOND_US, MINUTE_US, HOUR_US, DAY_US])),
+            // Now and then up to the beginning of the log.
+            3 => At::Back(self.roll(1 + self.sent.len() as u64) as u16),
             _ => At::Back(self.roll(12) as u16),
         }
     }

@@ -54,6 +54,22 @@ const CHECKPOINTS_STAY: &str = "SELECT FROM unnest($4::integer[], $5::integer[])
 const CHECKPOINTS_DONT_BEGIN: &str = "SELECT FROM unnest($3::integer[], $4::integer[]) AS u (rule_no, generation) \
      WHERE $1::integer >= 0 AND $2::bigint >= 0 AND $5::float8 >= 0";
 
+/// A transaction that remembers what it could see before its lock.
+const BEGIN_WITH_SNAPSHOT: &str = "READ COMMITTED; DO $$ BEGIN \
+    PERFORM set_config('sim.before', pg_current_snapshot()::text, true); END $$";
+const OF_EVENT: &str = "WHERE n.event_id = u.event_id";
+const OF_EARLIER_EVENT: &str = "WHERE n.event_id = u.event_id AND pg_visible_in_snapshot(\
+    n.xmin::text::xid8, current_setting('sim.before')::pg_snapshot)";
+const OF_VOID: &str = "WHERE w.principal_no = e.principal_no";
+const OF_EARLIER_VOID: &str = "WHERE w.principal_no = e.principal_no AND pg_visible_in_snapshot(\
+    w.xmin::text::xid8, current_setting('sim.before')::pg_snapshot)";
+/// Tables that take an identity twice: what is to be seen is the verdict, and not what refuses it later.
+const NOTHING_IS_UNIQUE: &str = "
+    ALTER TABLE events DROP CONSTRAINT events_identity;
+    CREATE INDEX events_identity ON events (event_id, principal_no, partition);
+    ALTER TABLE voids DROP CONSTRAINT voids_identity;
+    CREATE INDEX voids_identity ON voids (principal_no, target_seq, partition);";
+
 impl Fault {
     /// All of them.
     pub const ALL: [Self; 13] = [
@@ -72,6 +88,14 @@ impl Fault {
         Self::TagWithoutRuleVersion,
     ];
 
+    /// What it changes in the database, once.
+    pub(crate) fn prepare(self) -> &'static str {
+        match self {
+            Self::VerdictBeforeLock => NOTHING_IS_UNIQUE,
+            _ => "",
+        }
+    }
+
     /// Which statements it changes on the line of a program.
     pub fn rewrites(self, program: Program) -> Vec<Rewrite> {
         let rewrite = |statement, from, to| Rewrite {
@@ -83,9 +107,16 @@ impl Fault {
             (Self::SeqBeforeLock, Program::Writer) => {
                 vec![rewrite("partitions_lock", "FOR UPDATE", "")]
             }
-            // The snapshot of the transaction is older than its lock.
+            // The snapshot of what stands is older than the lock; all others are not.
             (Self::VerdictBeforeLock, Program::Writer) => {
-                vec![rewrite("BEGIN", "READ COMMITTED", "REPEATABLE READ")]
+                let stands = |statement| rewrite(statement, OF_EVENT, OF_EARLIER_EVENT);
+                vec![
+                    rewrite("BEGIN", "READ COMMITTED", BEGIN_WITH_SNAPSHOT),
+                    stands("events_standing"),
+                    stands("events_standing_named"),
+                    stands("voids_standing"),
+                    rewrite("voids_standing", OF_VOID, OF_EARLIER_VOID),
+                ]
             }
             (Self::NumberCachedBeforeCommit, Program::Writer) => vec![rewrite(
                 "principals_find",

@@ -72,6 +72,43 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// What became of the faults until now.
+struct Tried {
+    begun: Instant,
+    shown: Instant,
+    faults: usize,
+    found: usize,
+    seeds: u64,
+    counted: Counted,
+}
+
+impl Tried {
+    fn summary(&self) -> String {
+        format!(
+            "{} faults, found {} of them, {} seeds run, {}, {:.1} s",
+            self.faults,
+            self.found,
+            self.seeds,
+            self.counted,
+            self.begun.elapsed().as_secs_f64()
+        )
+    }
+
+    /// Notes that a seed was run, and says now and then how far it is.
+    fn ran(&mut self, world: &mut World, fault: Fault, seed: u64, found: usize) {
+        self.seeds += 1;
+        self.counted += std::mem::take(&mut world.counted);
+        if self.shown.elapsed() > PROGRESS {
+            self.shown = Instant::now();
+            let seconds = self.begun.elapsed().as_secs_f64();
+            say(&format!(
+                "{fault:?}: seed {seed}, found in {found} until now; {}, {seconds:.1} s",
+                self.counted
+            ));
+        }
+    }
+}
+
 /// Says in which of the seeds each fault is found.
 fn try_faults(seeds: Seeds, name: &str) -> anyhow::Result<()> {
     let is_meant = |fault: &Fault| name == "every" || name == format!("{fault:?}");
@@ -83,32 +120,55 @@ fn try_faults(seeds: Seeds, name: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let mut tried = Tried {
+        begun: Instant::now(),
+        shown: Instant::now(),
+        faults: 0,
+        found: 0,
+        seeds: 0,
+        counted: Counted::default(),
+    };
     for fault in Fault::ALL.into_iter().filter(is_meant) {
-        let found = runtime.block_on(async {
-            let mut world = World::open(Some(fault)).await?;
-            let mut found = Vec::new();
-            for seed in seeds.from..seeds.to {
-                let Some(failure) = run_seed(&mut world, seed).await? else {
-                    continue;
-                };
-                match (found.is_empty(), name == "every") {
-                    (true, true) => {
-                        say(&format!("{fault:?}: seed {seed}: {}", failure.violation.0));
-                    }
-                    (true, false) => report(&mut world, seed, failure).await?,
-                    _ => {}
-                }
-                found.push(seed);
-            }
-            anyhow::ensure!(world.rotten().is_empty(), "{:?}", world.rotten());
-            Ok(found)
-        })?;
+        let is_one = name != "every";
+        let found = runtime.block_on(try_fault(fault, seeds, is_one, &mut tried))?;
+        tried.faults += 1;
+        tried.found += usize::from(!found.is_empty());
         let (many, of) = (found.len(), seeds.to - seeds.from);
         say(&format!(
             "{fault:?}: found in {many} of {of} seeds: {found:?}"
         ));
     }
+    say(&tried.summary());
     Ok(())
+}
+
+/// The seeds in which a fault is found; of one alone, with what the first shows, made shorter.
+async fn try_fault(
+    fault: Fault,
+    seeds: Seeds,
+    is_one: bool,
+    tried: &mut Tried,
+) -> anyhow::Result<Vec<u64>> {
+    let mut world = World::open(Some(fault)).await?;
+    let mut found = Vec::new();
+    for seed in seeds.from..seeds.to {
+        let failure = run_seed(&mut world, seed).await?;
+        tried.ran(&mut world, fault, seed, found.len());
+        let Some(failure) = failure else {
+            continue;
+        };
+        match (found.is_empty(), is_one) {
+            (true, false) => say(&format!("{fault:?}: seed {seed}: {}", failure.violation.0)),
+            (true, true) => {
+                report(&mut world, seed, failure).await?;
+                world.counted = Counted::default();
+            }
+            (false, _) => {}
+        }
+        found.push(seed);
+    }
+    anyhow::ensure!(world.rotten().is_empty(), "{:?}", world.rotten());
+    Ok(found)
 }
 
 fn simulate(seeds: Seeds, jobs: usize) -> anyhow::Result<()> {
@@ -152,20 +212,10 @@ impl Shared {
 
     fn summary(&self, begun: Instant) -> String {
         let done = self.done();
-        let Counted {
-            operations,
-            events,
-            sweeps,
-            reads,
-            refused,
-            troubles,
-            races,
-        } = done.counted;
         format!(
-            "{} seeds, {operations} operations, {events} events sent, {sweeps} slices swept, \
-             {reads} answers ({refused} refused), {troubles} crashes and cuts, {races} held, \
-             {} violations, {:.1} s",
+            "{} seeds, {}, {} violations, {:.1} s",
             done.seeds,
+            done.counted,
             done.failed.len(),
             begun.elapsed().as_secs_f64()
         )

@@ -42,15 +42,25 @@ pub enum Operation {
         meanwhile: Vec<Operation>,
     },
     /// Versions that have caught up, but for so many events, answer from now on.
-    Activate(u8),
-    /// An aggregator starts with these rule files: names, and which of their variants.
-    Rules(Vec<(u8, u8)>),
+    Activate(u8, Option<Trouble>),
+    /// An aggregator starts with these rule files.
+    Rules(RuleSet, Option<Trouble>),
+    /// Two aggregators start with different rule files: the first is held at a point while the second
+    /// comes.
+    Contest {
+        /// The files of the one that is held.
+        first: RuleSet,
+        /// Where.
+        point: Point,
+        /// The files of the one that comes meanwhile.
+        second: RuleSet,
+    },
     /// The buckets of a name are to be made anew.
-    Rebuild(u8),
+    Rebuild(u8, Option<Trouble>),
     /// What was made anew answers from now on, if it has caught up.
-    Switch(u8),
+    Switch(u8, Option<Trouble>),
     /// The rebuild of a name is given up.
-    GiveUp(u8),
+    GiveUp(u8, Option<Trouble>),
     /// Buckets that nobody needs are deleted.
     Discard(Option<Trouble>),
     /// The state of a principal is asked for.
@@ -98,6 +108,9 @@ pub enum Operation {
         ask: Ask,
     },
 }
+
+/// Rule files: names, and which of their variants.
+pub type RuleSet = Vec<(u8, u8)>;
 
 /// Events that were sent together.
 #[derive(Clone, Debug, PartialEq, Eq)]

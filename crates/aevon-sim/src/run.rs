@@ -73,6 +73,25 @@ impl std::ops::AddAssign for Counted {
     }
 }
 
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            operations,
+            events,
+            sweeps,
+            reads,
+            refused,
+            troubles,
+            races,
+        } = self;
+        write!(
+            f,
+            "{operations} operations, {events} events sent, {sweeps} slices swept, \
+             {reads} answers ({refused} refused), {troubles} crashes and cuts, {races} held"
+        )
+    }
+}
+
 /// A list that shows a violation.
 #[derive(Clone, Debug)]
 pub struct Failure {

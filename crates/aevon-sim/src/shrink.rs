@@ -1,7 +1,7 @@
 //! Making a failing list shorter: leave out halves, quarters, and so on down to single operations; then
 //! simplify what is left; again from the start as long as anything helps.
 
-use crate::operation::{Body, Operation};
+use crate::operation::{Body, Operation, RuleSet};
 
 /// The next list to try, of what is left of a failing one.
 #[derive(Debug)]
@@ -160,10 +160,36 @@ fn simpler(operation: &Operation) -> Vec<Vec<Operation>> {
                 }]
             }));
         }
-        Operation::Rules(set) => {
+        Operation::Rules(set, trouble) => {
+            if trouble.is_some() {
+                all.push(vec![Operation::Rules(set.clone(), None)]);
+            }
             let less = without_one(set).into_iter();
-            all.extend(less.map(|set| vec![Operation::Rules(set)]));
+            all.extend(less.map(|set| vec![Operation::Rules(set, *trouble)]));
         }
+        Operation::Contest {
+            first,
+            point,
+            second,
+        } => {
+            let apply = |set: &RuleSet| Operation::Rules(set.clone(), None);
+            all.push(vec![apply(first), apply(second)]);
+            let contest = |first: RuleSet, second: RuleSet| {
+                vec![Operation::Contest {
+                    first,
+                    point: *point,
+                    second,
+                }]
+            };
+            let less = without_one(first).into_iter();
+            all.extend(less.map(|less| contest(less, second.clone())));
+            let less = without_one(second).into_iter();
+            all.extend(less.map(|less| contest(first.clone(), less)));
+        }
+        Operation::Activate(slack, Some(_)) => all.push(vec![Operation::Activate(*slack, None)]),
+        Operation::Rebuild(name, Some(_)) => all.push(vec![Operation::Rebuild(*name, None)]),
+        Operation::Switch(name, Some(_)) => all.push(vec![Operation::Switch(*name, None)]),
+        Operation::GiveUp(name, Some(_)) => all.push(vec![Operation::GiveUp(*name, None)]),
         Operation::Discard(Some(_)) => all.push(vec![Operation::Discard(None)]),
         _ => {}
     }

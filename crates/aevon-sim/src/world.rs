@@ -1,13 +1,14 @@
 //! A simulated world: a database, the programs that share it, each on a line of its own, and the model
 //! of what ought to be.
 //!
-//! One database serves seed after seed: it is emptied before each, and its tenants get other names, so
-//! that a seed costs milliseconds and depends on nothing that was before it, but for one thing: programs
-//! that outlived the seed before have prepared their statements, as they have elsewhere.
+//! One database serves seed after seed, so that a seed costs milliseconds: it is emptied before each, its
+//! tenants get other names, and all programs that keep anything are started again, so that a seed does the
+//! same whatever was before it. Those that read keep their connections, and nothing of what they read.
 
 mod appending;
 mod ending;
 mod fetching;
+mod held;
 mod reading;
 mod ruling;
 mod sweeping;
@@ -71,7 +72,7 @@ pub struct World {
     writers: [Process<Writer>; 2],
     sweepers: [Process<Connection>; 2],
     reader: Process<()>,
-    ruler: Process<Connection>,
+    rulers: [Process<Connection>; 2],
     service: fetching::Service,
     /// What a caller of it has.
     cache: fetching::Cache,
@@ -108,11 +109,29 @@ impl<T> Process<T> {
         })
     }
 
+    /// It is not running any more, and nothing waits for it.
+    fn end(&mut self) {
+        self.wire.clear();
+        self.kept = None;
+    }
+
     fn set(&self, trouble: Option<Trouble>) {
         if let Some(Trouble { point, is_killed }) = trouble {
             let action = if is_killed { Action::Kill } else { Action::Cut };
             self.wire.set(point, action);
         }
+    }
+}
+
+impl Process<Connection> {
+    /// The connection of a program, which runs from now on.
+    async fn take(&mut self) -> Result<Connection, Violation> {
+        if let Some(mut connection) = self.kept.take()
+            && connection.is_usable()
+        {
+            return Ok(connection);
+        }
+        self.database.connect().await.map_err(Violation::from_store)
     }
 }
 
@@ -146,6 +165,10 @@ impl World {
         let url = db.url();
         let writer = || Process::start(url, fault, Program::Writer);
         let sweeper = || Process::start(url, fault, Program::Sweeper);
+        let ruler = || Process::start(url, fault, Program::Reader);
+        if let Some(fault) = fault {
+            observer.batch_execute(fault.prepare()).await?;
+        }
         Ok(Self {
             model: Model::new(0),
             counted: Counted::default(),
@@ -153,7 +176,7 @@ impl World {
             writers: [writer().await?, writer().await?],
             sweepers: [sweeper().await?, sweeper().await?],
             reader: Process::start(url, fault, Program::Reader).await?,
-            ruler: Process::start(url, fault, Program::Reader).await?,
+            rulers: [ruler().await?, ruler().await?],
             service: fetching::Service::start(url).await?,
             cache: fetching::Cache::new(),
             observer,
@@ -170,12 +193,9 @@ impl World {
     /// # Errors
     /// Where Postgres fails.
     pub async fn empty(&mut self) -> anyhow::Result<()> {
-        for writer in &self.writers {
-            writer.wire.clear();
-        }
-        for sweeper in &self.sweepers {
-            sweeper.wire.clear();
-        }
+        self.writers.iter_mut().for_each(Process::end);
+        self.sweepers.iter_mut().for_each(Process::end);
+        self.rulers.iter_mut().for_each(Process::end);
         self.observer.batch_execute(EMPTY).await?;
         self.seeds += 1;
         if self.seeds.is_multiple_of(SEEDS_BETWEEN_VACUUMS) {
@@ -220,11 +240,16 @@ impl World {
                 point,
                 meanwhile,
             } => self.during(slice, *point, meanwhile).boxed_local(),
-            Operation::Activate(slack) => self.activate(*slack).boxed_local(),
-            Operation::Rules(set) => self.apply(set).boxed_local(),
-            Operation::Rebuild(name) => self.rebuild(*name).boxed_local(),
-            Operation::Switch(name) => self.switch(*name).boxed_local(),
-            Operation::GiveUp(name) => self.give_up(*name).boxed_local(),
+            Operation::Activate(slack, trouble) => self.activate(*slack, *trouble).boxed_local(),
+            Operation::Rules(set, trouble) => self.apply(set, *trouble).boxed_local(),
+            Operation::Contest {
+                first,
+                point,
+                second,
+            } => self.contest(first, *point, second).boxed_local(),
+            Operation::Rebuild(name, trouble) => self.rebuild(*name, *trouble).boxed_local(),
+            Operation::Switch(name, trouble) => self.switch(*name, *trouble).boxed_local(),
+            Operation::GiveUp(name, trouble) => self.give_up(*name, *trouble).boxed_local(),
             Operation::Discard(trouble) => self.discard(*trouble).boxed_local(),
             Operation::Read {
                 principal,

@@ -5,15 +5,20 @@
 use aevon_sim::fault::Fault;
 use aevon_sim::run::{run, run_seed, shrink};
 use aevon_sim::world::World;
+use std::time::Instant;
 
 /// In how many seeds, from 0 on, each fault shows at the latest.
 const WITHIN: u64 = 200;
 
 async fn assert_found(fault: Fault) {
+    let begun = Instant::now();
     let mut world = World::open(Some(fault)).await.unwrap();
     for seed in 0..WITHIN {
-        if run_seed(&mut world, seed).await.unwrap().is_some() {
+        if let Some(failure) = run_seed(&mut world, seed).await.unwrap() {
             assert_eq!(world.rotten(), [""; 0], "{fault:?} changes nothing");
+            let (counted, took) = (world.counted, begun.elapsed().as_secs_f64());
+            let shown = failure.violation.0;
+            eprintln!("{fault:?}: found in seed {seed}, {counted}, {took:.1} s: {shown:.200}");
             return;
         }
     }

@@ -6,13 +6,15 @@ use aevon_sim::regressions;
 use aevon_sim::run::{Failure, run, run_seed, shrink};
 use aevon_sim::shrink::code;
 use aevon_sim::world::World;
+use std::time::Instant;
 
 /// Seeds of every run of the tests; `make sim` takes others.
 const SEEDS: u64 = 200;
 
 async fn assert_seeds(seeds: std::ops::Range<u64>) {
+    let begun = Instant::now();
     let mut world = World::open(None).await.unwrap();
-    for seed in seeds {
+    for seed in seeds.clone() {
         if let Some(failure) = run_seed(&mut world, seed).await.unwrap() {
             let Failure {
                 violation,
@@ -22,6 +24,8 @@ async fn assert_seeds(seeds: std::ops::Range<u64>) {
             panic!("seed {seed}: {}\n{code}", violation.0);
         }
     }
+    let (counted, took) = (world.counted, begun.elapsed().as_secs_f64());
+    eprintln!("seeds {seeds:?}, {counted}, 0 violations, {took:.1} s");
 }
 
 // Two halves, so that they take both processors.

@@ -313,3 +313,7 @@ fn no_name(key: &Value) -> String {
 #[cfg(test)]
 #[path = "load_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "load_properties.rs"]
+mod properties;

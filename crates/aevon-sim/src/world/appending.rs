@@ -3,23 +3,15 @@
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
 use aevon_schema::append::{AppendError, Writer};
-use std::cell::Cell;
 use std::ops::Range;
-use std::time::Duration;
-use tokio::time::{Instant, sleep};
 
+use super::held::two_at_once;
 use super::{World, unless_killed};
 use crate::fault::Fault;
 use crate::model::{PARTITIONS, Stored, partition};
 use crate::operation::{Body, Point, Trouble};
 use crate::run::Violation;
-use crate::wire::{Action, DEADLINE};
-
-/// Between two looks whether somebody waits for a lock.
-const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Sessions of this database that wait for a lock.
-const WAITING: &str = "SELECT count(*) FROM pg_stat_activity \
-    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+use crate::wire::Action;
 
 /// The point behind which a transaction has happened, and its program does not know.
 pub(super) const COMMITTED: Point = Point::After("COMMIT");
@@ -104,44 +96,17 @@ impl World {
         let (mut writer, mut other) = (self.take_writer(0), self.take_writer(1));
         let wire = &self.writers[0].wire;
         wire.set(point, Action::Hold);
-        let is_done = Cell::new(false);
-        let held = async {
-            let done = append(&mut writer, &events, &atomic).await;
-            is_done.set(true);
-            done
-        };
-        let is_other_done = Cell::new(false);
-        let came = Cell::new(false);
-        let meanwhile = async {
-            let done = append(&mut other, &other_events, &other_atomic).await;
-            is_other_done.set(true);
-            done
-        };
-        let directed = async {
-            // Either the first one gets there, or it never goes by there.
-            tokio::select! {
-                biased;
-                () = wire.sprung() => came.set(true),
-                () = until(|| is_done.get()) => {}
-            }
-            let (done, ()) = tokio::join!(meanwhile, async {
-                let deadline = Instant::now() + DEADLINE;
-                while came.get() && !is_other_done.get() && Instant::now() < deadline {
-                    let waiting = self.observer.query_one(WAITING, &[]).await;
-                    if waiting.is_ok_and(|row| row.get::<_, i64>(0) > 0) {
-                        break;
-                    }
-                    sleep(LOOK_INTERVAL).await;
-                }
-                wire.release();
-            });
-            done
-        };
-        let (done, other_done) = tokio::join!(held, directed);
-        self.counted.races += u64::from(came.get());
+        let (came, done, other_done) = two_at_once(
+            &self.observer,
+            wire,
+            Box::pin(append(&mut writer, &events, &atomic)),
+            Box::pin(append(&mut other, &other_events, &other_atomic)),
+        )
+        .await;
+        self.counted.races += u64::from(came);
         self.counted.events += (events.len() + other_events.len()) as u64;
         // The lock decides who comes first.
-        let is_first = !came.get() || point != Point::Before("partitions_lock");
+        let is_first = !came || point != Point::Before("partitions_lock");
         let in_order: [(&[Body], &[NewEvent], Verdicts); 2] = match is_first {
             true => [(first, &events, done), (second, &other_events, other_done)],
             false => [(second, &other_events, other_done), (first, &events, done)],
@@ -227,11 +192,4 @@ impl World {
 async fn append(writer: &mut Writer, events: &[NewEvent], atomic: &[Range<usize>]) -> Verdicts {
     let events: Vec<&NewEvent> = events.iter().collect();
     writer.append_bodies(&events, atomic).await
-}
-
-/// Waits until it is so.
-async fn until(is_so: impl Fn() -> bool) {
-    while !is_so() {
-        sleep(LOOK_INTERVAL).await;
-    }
 }

@@ -79,7 +79,7 @@ impl World {
         self.check_log().await?;
         self.fetch(0).await?;
         self.sweep_all().await?;
-        self.activate(0).await?;
+        self.activate(0, None).await?;
         // Other rule versions may answer now, at the same version of the log.
         self.fetch(0).await?;
         self.newest_answers().await?;
@@ -89,7 +89,7 @@ impl World {
 
     async fn sweep_all(&mut self) -> Result<(), Violation> {
         for slice in 0..MAX_SLICES {
-            let mut connection = self.take_sweeper(1).await?;
+            let mut connection = self.sweepers[1].take().await?;
             let left = backlogs(&mut connection).await;
             self.sweepers[1].kept = Some(connection);
             let left = left.map_err(Violation::from_store)?;

@@ -17,21 +17,6 @@ use crate::wire::Action;
 const MAX_STEPS: usize = 100;
 
 impl World {
-    /// The connection of a sweeper, which runs from now on.
-    pub(super) async fn take_sweeper(&mut self, nth: usize) -> Result<Connection, Violation> {
-        let process = &mut self.sweepers[nth];
-        if let Some(mut connection) = process.kept.take()
-            && connection.is_usable()
-        {
-            return Ok(connection);
-        }
-        process
-            .database
-            .connect()
-            .await
-            .map_err(Violation::from_store)
-    }
-
     /// Which of the sweepers is free.
     fn free(&self, nth: u8) -> usize {
         if self.is_held {
@@ -48,7 +33,7 @@ impl World {
         trouble: Option<Trouble>,
     ) -> Result<(), Violation> {
         let nth = self.free(nth);
-        let mut connection = self.take_sweeper(nth).await?;
+        let mut connection = self.sweepers[nth].take().await?;
         let process = &self.sweepers[nth];
         process.set(trouble);
         let work = sweep(&mut connection, slice);
@@ -83,7 +68,7 @@ impl World {
         if self.is_held {
             return Ok(());
         }
-        let mut connection = self.take_sweeper(0).await?;
+        let mut connection = self.sweepers[0].take().await?;
         self.sweepers[0].wire.set(point, Action::Hold);
         let swept = {
             let mut held = Box::pin(sweep(&mut connection, slice));
@@ -158,7 +143,7 @@ impl World {
 
     pub(super) async fn discard(&mut self, trouble: Option<Trouble>) -> Result<(), Violation> {
         let nth = self.free(0);
-        let mut connection = self.take_sweeper(nth).await?;
+        let mut connection = self.sweepers[nth].take().await?;
         let process = &self.sweepers[nth];
         process.set(trouble);
         let work = discard(&mut connection);

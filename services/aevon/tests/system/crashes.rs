@@ -7,12 +7,14 @@ use crate::audit;
 use crate::fleet::{Durable, End, Fleet, RECOVERY, signal};
 use crate::load::Load;
 use crate::support::{DEADLINE, event};
+use aevon_core::identity::partition_of;
+use aevon_schema::migrate::DEFAULT_PARTITIONS as PARTITIONS;
 use aevon_testkit::eventually;
 use aevon_testkit::oracle::OracleEvent;
 use aevon_testkit::template::connect;
 use fastrand::Rng;
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,8 @@ const ROUNDS: usize = 4;
 const PASSAGE: std::ops::Range<usize> = 20..200;
 /// Longer than what an aggregator that doubles its waits would sleep through.
 const OUTAGE: Duration = Duration::from_secs(8);
-/// How soon others store what is sent, when a writer that holds locks does nothing any more.
+/// How soon others store what is sent, when a writer that holds locks does nothing any more: Postgres
+/// ends its transaction after two seconds.
 const STOPPED: Duration = Duration::from_secs(3);
 
 fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -105,20 +108,27 @@ impl Victim {
         victims
     }
 
-    async fn dies(self, fleet: &Fleet, postgres: &mut Durable, rng: &mut Rng) -> &'static str {
+    /// Its name; and when Postgres was back, where it was that one.
+    async fn dies(
+        self,
+        fleet: &Fleet,
+        postgres: &mut Durable,
+        rng: &mut Rng,
+    ) -> (&'static str, Option<Instant>) {
         match self {
             Self::Pod(nth) => {
                 let pod = &fleet.pods[nth];
                 tokio::task::block_in_place(|| pod.kill());
-                pod.name
+                (pod.name, None)
             }
             Self::Postgres(end) => {
-                postgres.kill(end, rng).await;
-                match end {
+                let back = postgres.kill(end, rng).await;
+                let name = match end {
                     End::Whole => "Postgres",
                     End::First => "postmaster",
                     End::One => "one of its processes",
-                }
+                };
+                (name, Some(back))
             }
         }
     }
@@ -151,15 +161,24 @@ async fn play(round: usize, rng: &mut Rng, fleet: &Fleet, postgres: &mut Durable
     let seeds: Vec<u64> = (0..CALLERS).map(|_| rng.u64(..)).collect();
     let callers = seeds.iter().map(|seed| load.call(fleet, *seed));
     let deaths = async {
+        // Since when those serve again that were not killed themselves; none where they do.
+        let mut back = None;
         for victim in Victim::draw(round, fleet.pods.len(), rng) {
-            // Some die while others are not back yet.
+            // Some die while others are not back yet; who is given the time is back within it.
             if rng.u8(..3) > 0 {
+                if let Some(back) = back.take() {
+                    sum.slowest = fleet.serves(back).await.max(sum.slowest);
+                }
                 load.goes_on(rng.usize(PASSAGE), DEADLINE, "the load runs")
                     .await;
             }
-            sum.died(victim.dies(fleet, postgres, rng).await);
+            let (name, came_back) = victim.dies(fleet, postgres, rng).await;
+            sum.died(name);
+            back = came_back.or(back).or_else(|| Some(Instant::now()));
         }
-        sum.slowest = fleet.serves().await.max(sum.slowest);
+        if let Some(back) = back {
+            sum.slowest = fleet.serves(back).await.max(sum.slowest);
+        }
         load.goes_on(PASSAGE.start, RECOVERY, "callers are served again")
             .await;
         load.end();
@@ -194,8 +213,8 @@ async fn a_database_that_was_away_for_long_is_used_again_at_once() {
     let callers = (0..CALLERS).map(|seed| load.call(&fleet, seed));
     let outage = async {
         load.goes_on(PASSAGE.start, DEADLINE, "the load runs").await;
-        postgres.is_away(OUTAGE).await;
-        fleet.serves().await;
+        let back = postgres.is_away(OUTAGE).await;
+        fleet.serves(back).await;
         load.goes_on(PASSAGE.start, RECOVERY, "callers are served again")
             .await;
         load.end();
@@ -230,22 +249,31 @@ async fn a_writer_that_stops_with_its_locks_holds_others_up_for_three_seconds_at
     let callers = (0..CALLERS).map(|seed| load.call(&fleet, seed));
     let stops = async {
         load.goes_on(PASSAGE.start, DEADLINE, "the load runs").await;
-        // Until it is met between its lock and its commit.
-        loop {
+        // Until it is met between its lock and its commit; when it was stopped.
+        let since = loop {
+            let since = Instant::now();
             signal("STOP", stopped.pid());
             if holds(&client).await {
-                break;
+                break since;
             }
             signal("CONT", stopped.pid());
             load.goes_on(rng.usize(1..20), DEADLINE, "the load goes on")
                 .await;
-        }
-        // One event of each partition.
-        let bodies = (0..64).map(|n| event(&format!("one{n}"), "e", "{}"));
+        };
+        // An event of each partition, whichever it holds.
+        let names: Vec<String> = (0..64).map(|n| format!("one{n}")).collect();
+        let partitions = names
+            .iter()
+            .map(|name| partition_of("acme", name, PARTITIONS));
+        assert_eq!(
+            partitions.collect::<BTreeSet<i32>>(),
+            (0..PARTITIONS).collect()
+        );
+        let bodies = names.iter().map(|name| event(name, "e", "{}"));
         let all = crate::support::array(&bodies.collect::<Vec<_>>());
         let target = other.target();
         eventually(
-            STOPPED,
+            STOPPED.saturating_sub(since.elapsed()),
             "others store events of all partitions",
             async || {
                 let sent = target.try_post(all.clone()).await;
@@ -253,8 +281,9 @@ async fn a_writer_that_stops_with_its_locks_holds_others_up_for_three_seconds_at
             },
         )
         .await;
+        eprintln!("others stored {:?} after it was stopped", since.elapsed());
         signal("CONT", stopped.pid());
-        fleet.serves().await;
+        fleet.serves(Instant::now()).await;
         load.end();
     };
     tokio::join!(join_all(callers), stops);

@@ -11,6 +11,7 @@ use aevon_testkit::{Proxy, eventually};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 /// Callers at once.
 const CALLERS: u64 = 8;
@@ -55,7 +56,7 @@ async fn a_standby_that_takes_over_under_load_has_all_that_was_acknowledged() {
         let client = connect(&url).await.unwrap();
         client.batch_execute("SELECT pg_promote()").await.unwrap();
         proxy.lead_to(SocketAddr::from((Ipv4Addr::LOCALHOST, standby.port())));
-        fleet.serves().await;
+        fleet.serves(Instant::now()).await;
         load.goes_on(PASSAGE, RECOVERY, "the standby serves").await;
         load.end();
     };

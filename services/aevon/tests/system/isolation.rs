@@ -1,25 +1,31 @@
-//! Every route of the OpenAPI documents, by its own examples, with the key of another tenant: nothing
-//! is told of the first one, not even whether it is there.
+//! Every route of every service's OpenAPI document, by its own examples, with the key of another tenant:
+//! nothing is told of the first one, not even whether it is there, and nothing is stored in its name.
 
 use crate::openapi::{EXAMPLES, Example, Operation, operations};
-use crate::support::{Answer, Service, apply_folder, command, finish, text};
-use aevon_testkit::TestDatabase;
+use crate::support::{Answer, DEADLINE, Service, apply_folder, command, finish, text};
+use aevon_testkit::{TestDatabase, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// Stands in everything that is acme's, and must never be told to others.
 const MARK: &str = "acmes-own-secret";
+/// What the ids of events begin with that acme sends itself, and that others send in its name.
+const OWN: &str = "own-";
+const FORGED: &str = "forged-";
 
 struct System {
     db: TestDatabase,
-    services: [Service; 2],
+    ingest: Service,
+    projection: Service,
+    aggregator: Service,
     _schemas: tempfile::TempDir,
 }
 
 async fn start() -> System {
     let db = TestDatabase::create().await;
-    apply_folder(&db, Path::new(&format!("{EXAMPLES}/rules")));
+    let rules = format!("{EXAMPLES}/rules");
+    apply_folder(&db, Path::new(&rules));
     let schemas = tempfile::tempdir().unwrap();
     for (folder, name) in [("_platform", "plain"), ("acme", MARK)] {
         let folder = schemas.path().join(folder).join("model.call");
@@ -31,17 +37,26 @@ async fn start() -> System {
         ("AEVON_AUTH__MODE", "api_key"),
         ("AEVON_SERVER__HOST", "127.0.0.1"),
         ("AEVON_SCHEMA__PATH", schemas.path().to_str().unwrap()),
+        ("AEVON_AGGREGATION__CONFIG_DIR", &rules),
+        ("AEVON_AGGREGATION__CRON_INTERVAL", "20ms"),
     ];
     let ingest = Service::start("ingest-svc", db.url(), &settings).await;
     let projection = Service::start("projection-svc", db.url(), &settings).await;
+    let aggregator = Service::start("aggregator-svc", db.url(), &settings).await;
     System {
         db,
-        services: [ingest, projection],
+        ingest,
+        projection,
+        aggregator,
         _schemas: schemas,
     }
 }
 
 impl System {
+    fn services(&self) -> [&Service; 3] {
+        [&self.ingest, &self.projection, &self.aggregator]
+    }
+
     fn key(&self, arguments: &[&str]) -> String {
         let output = finish(
             command("aevon", self.db.url())
@@ -60,6 +75,47 @@ async fn send(service: &Service, method: &Method, example: &Example<'_>, key: &s
     headers.push(("authorization", &bearer));
     let (path, body) = (&example.path, example.body.clone());
     service.send(method.clone(), path, &headers, body).await
+}
+
+/// The same with other ids of events: whoever sends it, what comes of it can be told from the rest.
+fn with_ids<'a>(example: &Example<'a>, ids: &'static str) -> Example<'a> {
+    let lines = example.body.lines().map(|line| renamed(line, ids));
+    let whole = renamed(&example.body, ids);
+    let body = whole.or_else(|| {
+        lines
+            .collect::<Option<Vec<_>>>()
+            .map(|lines| lines.join("\n"))
+    });
+    let headers = example.headers.iter().map(|(name, value)| match *name {
+        "ce-id" => (*name, ids),
+        _ => (*name, *value),
+    });
+    Example {
+        path: example.path.clone(),
+        headers: headers.collect(),
+        body: body.unwrap_or_else(|| example.body.clone()),
+    }
+}
+
+/// A document of JSON with every `id` in it begun so.
+fn renamed(document: &str, ids: &str) -> Option<String> {
+    fn rename(value: &mut Value, ids: &str) {
+        match value {
+            Value::Array(values) => values.iter_mut().for_each(|value| rename(value, ids)),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match (name.as_str(), &mut *value) {
+                        ("id", Value::String(id)) => id.insert_str(0, ids),
+                        (_, value) => rename(value, ids),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut value = serde_json::from_str(document).ok()?;
+    rename(&mut value, ids);
+    Some(value.to_string())
 }
 
 /// The same about a tenant, and a principal, whom nobody has heard of.
@@ -81,27 +137,46 @@ fn told(answer: &Answer) -> (u16, String) {
     )
 }
 
+/// Stores events of acme, and waits until they are swept.
 async fn fill(system: &System, platform: &str) {
-    let event = |id: &str, kind: &str| {
+    let event = |principal: &str, id: &str, kind: &str| {
         json!({
-            "tenant_id": "acme", "principal_id": "user_123", "id": id, "source": "gateway",
+            "tenant_id": "acme", "principal_id": principal, "id": id, "source": "gateway",
             "type": kind, "occurred_at": "2026-02-11T10:30:00Z",
             "data": {"tokens": 1, "model": MARK}, "metadata": {"note": MARK}
         })
     };
     // The last one is refused, and so can be looked at.
     let body = json!([
-        event("evt-001", "model.call"),
-        event(MARK, "model.call"),
-        event(MARK, "aevon.x")
+        event("user_123", "evt-001", "model.call"),
+        event("user_123", MARK, "model.call"),
+        event(MARK, "evt-001", "model.call"),
+        event("user_123", MARK, "aevon.x")
     ]);
-    let example = Example {
-        path: "/v1/events".to_owned(),
-        headers: Vec::new(),
-        body: body.to_string(),
-    };
-    let sent = send(&system.services[0], &Method::POST, &example, platform).await;
+    let sent = send(
+        &system.ingest,
+        &Method::POST,
+        &plain("/v1/events", body.to_string()),
+        platform,
+    )
+    .await;
     assert_eq!(sent.status, 207, "{sent:?}");
+    eventually(DEADLINE, "acme's events are swept", async || {
+        let rules = plain("/v1/rules", String::new());
+        let rules = send(&system.projection, &Method::GET, &rules, platform).await;
+        let mut rules = rules.body["rules"].as_array().unwrap().iter();
+        rules.all(|rule| rule["lag_events"] == 0)
+    })
+    .await;
+}
+
+/// A request without any header.
+fn plain(path: &str, body: String) -> Example<'static> {
+    Example {
+        path: path.to_owned(),
+        headers: Vec::new(),
+        body,
+    }
 }
 
 /// Whether a route is about a tenant that the caller names.
@@ -109,60 +184,139 @@ fn names_tenant(operation: &Operation<'_>) -> bool {
     operation.path.contains("{tenant}")
 }
 
+/// The keys of everybody.
+struct Keys {
+    acme: String,
+    other: String,
+    scopeless: String,
+}
+
+/// How many requests were made of each kind.
+#[derive(Default)]
+struct Walked {
+    public: usize,
+    guarded: usize,
+    /// Those that tell acme its own.
+    marked: usize,
+}
+
+impl Walked {
+    /// A route that asks for no key tells nobody anything of anybody.
+    async fn public(
+        &mut self,
+        service: &Service,
+        method: &Method,
+        example: &Example<'_>,
+        key: &str,
+    ) {
+        let keyless = service.send(method.clone(), &example.path, &[], "").await;
+        let keyed = send(service, method, example, key).await;
+        for told in [keyless, keyed] {
+            assert!(told.status < 300, "{method} {}: {told:?}", example.path);
+            let body = told.body.to_string();
+            assert!(!body.contains(MARK), "{method} {}: {body}", example.path);
+        }
+        self.public += 1;
+    }
+
+    async fn guarded(
+        &mut self,
+        service: &Service,
+        operation: &Operation<'_>,
+        example: &Example<'_>,
+        keys: &Keys,
+    ) {
+        let method = &operation.method;
+        let what = format!("{method} {} {}", example.path, example.body);
+        let own = send(service, method, &with_ids(example, OWN), &keys.acme).await;
+        self.marked += usize::from(own.body.to_string().contains(MARK));
+        let forged = with_ids(example, FORGED);
+        let refused = send(service, method, &forged, &keys.other).await;
+        assert!(
+            !refused.body.to_string().contains(MARK),
+            "{what}: {refused:?}"
+        );
+        if names_tenant(operation) {
+            assert_eq!(refused.status, 403, "{what}: {refused:?}");
+            let of_nobody = send(service, method, &about_nobody(&forged), &keys.other).await;
+            assert_eq!(told(&refused), told(&of_nobody), "{what}");
+        } else if example.path.contains("tenant_id=acme") || example.body.contains("acme") {
+            // Of several events each is refused by itself.
+            let is_refused = refused.body.to_string().contains("forbidden");
+            assert!(refused.status >= 400 && is_refused, "{what}: {refused:?}");
+        }
+        let scopeless = send(service, method, &forged, &keys.scopeless).await;
+        assert_eq!(scopeless.status, 403, "{what}: {scopeless:?}");
+        let keyless = service.send(method.clone(), &example.path, &[], "").await;
+        assert_eq!(keyless.status, 401, "{what}: {keyless:?}");
+        self.guarded += 1;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_key_learns_nothing_on_any_route() {
     let system = start().await;
+    let keys = Keys {
+        acme: system.key(&["--tenant", "acme", "--scope", "ingest,read"]),
+        other: system.key(&["--tenant", "other", "--scope", "ingest,read,admin"]),
+        scopeless: system.key(&["--tenant", "acme", "--scope", "admin"]),
+    };
     let platform = system.key(&["--platform", "--scope", "ingest,read"]);
-    let acme = system.key(&["--tenant", "acme", "--scope", "ingest,read"]);
-    let other = system.key(&["--tenant", "other", "--scope", "ingest,read,admin"]);
-    let scopeless = system.key(&["--tenant", "acme", "--scope", "admin"]);
     fill(&system, &platform).await;
-    let (mut walked, mut marked) = (0, 0);
-    for service in &system.services {
+    let mut walked = Walked::default();
+    for service in system.services() {
         let document = service.get("/openapi.json").await.body;
+        let before = walked.public;
         for operation in operations(&document) {
-            if operation.says.get("security").is_none() {
-                continue;
-            }
-            let method = &operation.method;
+            let is_public = operation.says.get("security").is_none();
             for example in operation.examples() {
-                let what = format!("{method} {} {}", example.path, example.body);
-                let own = send(service, method, &example, &acme).await;
-                marked += usize::from(own.body.to_string().contains(MARK));
-                let refused = send(service, method, &example, &other).await;
-                assert!(
-                    !refused.body.to_string().contains(MARK),
-                    "{what}: {refused:?}"
-                );
-                if names_tenant(&operation) {
-                    assert_eq!(refused.status, 403, "{what}: {refused:?}");
-                    let of_nobody = send(service, method, &about_nobody(&example), &other).await;
-                    assert_eq!(told(&refused), told(&of_nobody), "{what}");
-                } else if example.path.contains("tenant_id=acme") || example.body.contains("acme") {
-                    // Of several events each is refused by itself.
-                    let is_refused = refused.body.to_string().contains("forbidden");
-                    assert!(refused.status >= 400 && is_refused, "{what}: {refused:?}");
+                match is_public {
+                    true => {
+                        let method = &operation.method;
+                        walked.public(service, method, &example, &keys.other).await;
+                    }
+                    false => walked.guarded(service, &operation, &example, &keys).await,
                 }
-                let scopeless = send(service, method, &example, &scopeless).await;
-                assert_eq!(scopeless.status, 403, "{what}: {scopeless:?}");
-                let keyless = service.send(method.clone(), &example.path, &[], "").await;
-                assert_eq!(keyless.status, 401, "{what}: {keyless:?}");
-                walked += 1;
             }
         }
+        assert!(
+            walked.public > before + 4,
+            "{} routes of its process",
+            walked.public
+        );
     }
+    let Walked {
+        public,
+        guarded,
+        marked,
+    } = walked;
     assert!(
-        walked > 100 && marked > 20,
-        "{walked} requests, {marked} tell acme its own"
+        guarded > 100 && marked > 20,
+        "{guarded} requests with keys, {public} without, {marked} tell acme its own"
     );
-    // And nothing came of what was sent in acme's name.
-    let feed = Example {
-        path: "/v1/events/acme?limit=1000".to_owned(),
-        headers: Vec::new(),
-        body: String::new(),
-    };
-    let feed = send(&system.services[1], &Method::GET, &feed, &acme).await;
+    nothing_is_forged(&system, &keys.acme).await;
+}
+
+/// Nothing came of what others sent in acme's name: neither an event, nor one that was refused. What it
+/// sent itself is there, under ids that begin otherwise.
+async fn nothing_is_forged(system: &System, acme: &str) {
+    let feed = plain("/v1/events/acme?limit=1000", String::new());
+    let feed = send(&system.projection, &Method::GET, &feed, acme).await;
     let items = feed.body["items"].as_array().unwrap();
-    let is_others = |item: &Value| item.to_string().contains("other");
-    assert!(!items.is_empty() && !items.iter().any(is_others));
+    let begin = |ids: &str| {
+        let ours = items.iter().filter(|item| {
+            let id = item["id"].as_str().unwrap();
+            id.starts_with(ids)
+        });
+        ours.count()
+    };
+    assert!(begin(OWN) > 5 && begin(FORGED) == 0, "{feed:?}");
+    let client = system.db.client().await;
+    for stored in [
+        "SELECT count(*) FROM events e WHERE e::text LIKE '%' || $1 || '%'",
+        "SELECT count(*) FROM rejected_events r WHERE tenant_id = 'acme' AND r::text LIKE '%' || $1 || '%'",
+    ] {
+        let forged = client.query_one(stored, &[&FORGED]).await.unwrap();
+        assert_eq!(forged.get::<_, i64>(0), 0, "{stored}");
+    }
 }

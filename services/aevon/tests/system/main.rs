@@ -10,6 +10,7 @@ mod calendars;
 mod client;
 mod concurrency;
 mod crashes;
+mod cursors;
 mod data_life;
 mod disk;
 mod explain;

@@ -11,7 +11,7 @@ use aevon_testkit::template::connect;
 use aevon_testkit::{Proxy, TestDatabase, eventually};
 use futures_util::future::join_all;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Callers at once.
 const CALLERS: u64 = 8;
@@ -31,7 +31,7 @@ async fn under_load(fleet: &Fleet, url: &str, troubles: impl AsyncFnOnce(&Load))
     let troubles = async {
         load.goes_on(PASSAGE, DEADLINE, "the load runs").await;
         troubles(&load).await;
-        fleet.serves().await;
+        fleet.serves(Instant::now()).await;
         load.goes_on(PASSAGE, RECOVERY, "callers are served again")
             .await;
         load.end();
@@ -87,7 +87,7 @@ async fn a_line_that_is_cut_or_stalls_is_told_to_callers_in_time() {
         proxy.cut();
         load.is_refused(RECOVERY, "the line is cut").await;
         proxy.heal();
-        fleet.serves().await;
+        fleet.serves(Instant::now()).await;
         load.goes_on(PASSAGE, RECOVERY, "after the line was cut")
             .await;
         proxy.stall();

@@ -69,7 +69,7 @@ fn pairs(name: &str, example: &Value) -> Vec<String> {
 impl<'a> Operation<'a> {
     /// Parameters of one place that have an example.
     fn parameters(&self, place: &str) -> Vec<&'a Value> {
-        let all = self.says["parameters"].as_array().unwrap().iter();
+        let all = self.says["parameters"].as_array().into_iter().flatten();
         all.filter(|one| one["in"] == place && one.get("example").is_some())
             .collect()
     }

@@ -8,7 +8,7 @@ use aevon_testkit::{Proxy, TestDatabase, eventually};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How soon a service works again after its database does.
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -137,8 +137,13 @@ async fn a_database_that_dies_under_load_costs_503s_and_no_event() {
             })
             .await;
             server = start_server(Some(server.port()), &folder);
+            let back = Instant::now();
             load.goes_on("after Postgres came back").await;
-            ingest.ready().await;
+            let left = RECOVERY.saturating_sub(back.elapsed());
+            eventually(left, "it says that it is ready", async || {
+                ingest.get("/readyz").await.status == 200
+            })
+            .await;
         }
         load.is_over.store(true, Ordering::SeqCst);
     };

@@ -387,7 +387,8 @@ mod tests {
         .replace('\n', "")
     }
 
-    fn read_lines(body: &[u8], chunk: usize) -> Result<Vec<Result<String, &'static str>>, Code> {
+    /// Hands how events are read to whoever reads some.
+    pub(super) fn with_reading<T>(read: impl FnOnce(&Reading<'_>) -> T) -> T {
         let schemas = Schemas::default();
         let receipt = Receipt {
             at: Timestamp::from_micros(1_800_000_000_000_000),
@@ -396,18 +397,26 @@ mod tests {
             limits: &Limits::default(),
             schemas: &SchemaCheck::new(&schemas),
         };
-        let keeping = Keeping::new();
-        let reading = Reading {
+        read(&Reading {
             receipt,
-            keeping: &keeping,
+            keeping: &Keeping::new(),
             turns: &Turns::new(),
             faults_left: Cell::new(usize::MAX),
-        };
-        let mut lines = Lines::new(&reading);
-        let taken = body.chunks(chunk).try_for_each(|chunk| lines.take(chunk));
-        let events = taken
-            .and_then(|()| lines.finish())
-            .map_err(|problem| problem.code)?;
+        })
+    }
+
+    /// Events of lines that arrive in chunks of so many bytes.
+    pub(super) fn lines(body: &[u8], chunk: usize) -> Result<Vec<Read>, Problem> {
+        with_reading(|reading| {
+            let mut lines = Lines::new(reading);
+            let mut chunks = body.chunks(chunk);
+            chunks.try_for_each(|chunk| lines.take(chunk))?;
+            lines.finish()
+        })
+    }
+
+    fn read_lines(body: &[u8], chunk: usize) -> Result<Vec<Result<String, &'static str>>, Code> {
+        let events = lines(body, chunk).map_err(|problem| problem.code)?;
         let outcome = |event: Read| match event {
             Ok(event) => Ok(event.event_id),
             Err(refused) => Err(refused.refusal.faults[0].code.as_str()),
@@ -456,3 +465,7 @@ mod tests {
         );
     }
 }
+
+#[cfg(test)]
+#[path = "body_properties.rs"]
+mod properties;

@@ -150,7 +150,7 @@ pub(super) struct Listed<'a> {
 struct Ended {
     version: i64,
     order: String,
-    at_us: i64,
+    at: String,
     seq: i64,
 }
 
@@ -297,6 +297,10 @@ pub(super) async fn listing(
         Some(ended) => ended.version,
         None => head(projection, partition).await?,
     };
+    let after = page.cursor.map(|ended| match Timestamp::parse(&ended.at) {
+        Ok(at) => Ok((at, ended.seq)),
+        Err(_) => Err(invalid("cursor", "is none that this list gave")),
+    });
     let listing = Listing {
         tenant_id: tenant_id.to_owned(),
         principal_id,
@@ -305,9 +309,7 @@ pub(super) async fn listing(
         range,
         types,
         order,
-        after: page
-            .cursor
-            .map(|ended| (Timestamp::from_micros(ended.at_us), ended.seq)),
+        after: after.transpose()?,
         limit: page.limit,
     };
     let found = projection
@@ -318,7 +320,7 @@ pub(super) async fn listing(
         cursor(&Ended {
             version,
             order: name.to_owned(),
-            at_us: last.occurred_at.as_micros(),
+            at: last.occurred_at.to_string(),
             seq: last.position.seq,
         })
     });

@@ -1,6 +1,6 @@
 //! `GET /v1/principals/{tenant}`: who is there.
 
-use super::request::{Parameters, invalid};
+use super::request::{Parameters, identifier, invalid};
 use super::{authorized_tenant, not_ready};
 use crate::Projection;
 use actix_web::web::Data;
@@ -75,7 +75,8 @@ pub(crate) async fn list(
     } = parameters.page::<String>(PAGE, MAX_PAGE)?;
     parameters.finish()?;
     projection.partitions.get().ok_or_else(not_ready)?;
-    let after = after.unwrap_or_default();
+    let after = after.map(|after| identifier("cursor", after));
+    let after = after.transpose()?.unwrap_or_default();
     let mut found = projection
         .ask(async |connection| {
             // One more than is asked for shows whether there is another page.
