@@ -8,14 +8,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 /// Lists with several pages, each of one item.
-const LISTS: [&str; 7] = [
+const LISTS: [&str; 6] = [
     "/v1/principals/acme?limit=1",
     "/v1/events/acme/p0?limit=1",
     "/v1/events/acme?principal_id=p0&order=-occurred_at&limit=1",
     "/v1/state/acme?limit=1",
     "/v1/state/acme?order_by=value&rule=total&limit=1",
     "/v1/state/acme/p0/explain?rule=total&limit=1",
-    "/v1/state/acme/p0/verify?rule=total&granularity=1d&start=2026-01-01&end=2026-01-09&limit=1",
 ];
 const REJECTED: &str = "/v1/rejected/acme?limit=1";
 
@@ -85,9 +84,10 @@ async fn try_all(service: &Service, list: &str, wrong: &mut Vec<String>) -> usiz
     let next = first.body["next"].as_str();
     let next = next.unwrap_or_else(|| panic!("{list} has one page: {first:?}"));
     let made_of: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(next).unwrap()).unwrap();
-    assert_eq!(written(&made_of), next, "{list}: {made_of}");
-    let second = service.get(&format!("{list}&cursor={next}")).await;
-    assert_eq!(second.status, 200, "{list}: {second:?}");
+    for good in [next, &written(&made_of)] {
+        let second = service.get(&format!("{list}&cursor={good}")).await;
+        assert_eq!(second.status, 200, "{list}: {second:?}");
+    }
     let mut cursors: Vec<String> = forged(&made_of).iter().map(written).collect();
     let cut = (1..next.len()).map(|length| next[..length].to_owned());
     cursors.extend(cut.step_by(5));
