@@ -175,8 +175,8 @@ impl Server {
         self.data_dir.join(LOG)
     }
 
-    /// What the log says of a breakdown: a process that was
-    /// killed, a disk or a memory that was full. Up to `n` lines, the earliest first.
+    /// What the log says of a breakdown: a process that was killed, a disk or a memory that was full. Up
+    /// to `n` lines, the earliest first.
     #[must_use]
     pub fn breakdowns(&self, n: usize) -> Vec<String> {
         let log = fs::read(self.log()).unwrap_or_default();

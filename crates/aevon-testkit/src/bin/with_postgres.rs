@@ -21,7 +21,7 @@ const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 const TERMINATE_GRACE: Duration = Duration::from_secs(10);
 /// How many lines about a server that broke down are shown beside what failed.
 const BREAKDOWNS: usize = 5;
-/// In bytes: what a run of all tests may leave on the disk at its height.
+/// In bytes, a round guess: with less, a run of all tests may find the disk full in its middle.
 const SPACE: u64 = 3_000_000_000;
 
 /// What the command line asks for.
