@@ -42,6 +42,7 @@ def main():
         for name, url in system.urls.items():
             command = ["schemathesis", "run", f"{url}/openapi.json", "--checks", CHECKS, "--max-time", seconds,
                        "--max-examples", "1000", "--request-timeout", "40", "--warnings", "off", "--seed", "7"]
+            print(f"contract: {name}: requests for {seconds} s", flush=True)
             tried = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=folder, text=True,
                                    env=os.environ | {"SCHEMATHESIS_HOOKS": "contract_hooks"}, capture_output=True)
             summary = [line for line in tried.stdout.splitlines() if "generated" in line or "cases" in line]

@@ -86,6 +86,7 @@ pub use feed::Feed;
 pub use outcome::{Outcome, Refusal};
 pub use producer::{Delivery, Producer, ProducerBuilder, Stats};
 pub use retry::Backoff;
+pub use spool::REFUSED as SPOOL_REFUSED;
 pub use state::{RuleState, State, StateQuery, StateReader, StateValue};
 pub use version::Version;
 

@@ -28,7 +28,9 @@ use std::path::{Path, PathBuf};
 
 const MARK: &str = "aevon-spool 1 ";
 const ENDING: &str = "spool";
-const REFUSED: &str = "refused.ndjson";
+/// The file of a spool's folder that has what was refused when it was delivered at last: lines of JSON,
+/// each with `code`, `detail` and `event`.
+pub const REFUSED: &str = "refused.ndjson";
 /// When the next segment begins: what is delivered frees its space in such steps.
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// Longest first line of a record.

@@ -59,3 +59,43 @@ impl FromStr for Version {
         positions.map(Self).ok_or_else(wrong)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn versions() -> impl Strategy<Value = Version> {
+        prop::collection::btree_map(0..70_i32, 0..i64::MAX, 0..5).prop_map(Version)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(version in versions()) {
+            let text = version.to_string();
+            prop_assert_eq!(text.parse::<Version>().unwrap(), version);
+        }
+
+        #[test]
+        fn whatever_is_given_is_refused_or_means_what_it_is_written_as(
+            text in prop_oneof!["[0-9:,-]{0,20}", "([0-9]{1,3}:[0-9]{1,20},){0,3}", any::<String>()]
+        ) {
+            match text.parse::<Version>() {
+                Ok(version) => prop_assert_eq!(version.to_string().parse::<Version>().unwrap(), version),
+                Err(error) => prop_assert!(error.to_string().contains("no version")),
+            }
+        }
+
+        #[test]
+        fn merging_takes_the_newer_position_in_any_order(one in versions(), other in versions()) {
+            let (mut both, mut reversed) = (one.clone(), other.clone());
+            both.merge(&other);
+            reversed.merge(&one);
+            prop_assert_eq!(&both, &reversed);
+            for (partition, seq) in &both.0 {
+                let newest = [&one, &other].into_iter().filter_map(|v| v.0.get(partition)).max();
+                prop_assert_eq!(newest, Some(seq));
+            }
+        }
+    }
+}

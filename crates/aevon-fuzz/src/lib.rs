@@ -98,8 +98,13 @@ pub fn cloud_event(bytes: &[u8]) {
             cloud::structured(&attributes, body)
         }
     };
-    if let Ok(text) = structured {
-        received(|receipt| cloud::parse(&text, receipt));
+    match structured {
+        Err(refusal) => assert!(!refusal.faults.is_empty(), "refused without a reason"),
+        Ok(text) => {
+            if let Some(event) = received(|receipt| cloud::parse(&text, receipt)) {
+                check_event(&event);
+            }
+        }
     }
 }
 
@@ -125,8 +130,9 @@ pub fn schema_file(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
-    let Ok(schema) = Schema::from_yaml(text) else {
-        return;
+    let schema = match Schema::from_yaml(text) {
+        Ok(schema) => schema,
+        Err(reason) => return assert!(!reason.is_empty(), "refused without a reason"),
     };
     let mut schemas = Schemas::default();
     let key = aevon_core::schema::SchemaKey {
@@ -144,8 +150,9 @@ pub fn filter(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
-    let Ok(filter) = Filter::compile(text) else {
-        return;
+    let filter = match Filter::compile(text) {
+        Ok(filter) => filter,
+        Err(reason) => return assert!(!reason.is_empty(), "refused without a reason"),
     };
     let admits = |filter: &Filter| {
         let subject = Subject::new(Fact {
@@ -173,7 +180,11 @@ pub fn query(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
-    if let Ok(question) = read_question(text) {
+    let question = read_question(text);
+    if let Err(refused) = &question {
+        assert!(!refused.detail.is_empty(), "refused without a reason");
+    }
+    if let Ok(question) = question {
         let (start, end) = (question.range.start, question.range.end);
         assert!(start.is_none() || end.is_none() || start <= end, "{text}");
         // What is planned covers nothing twice.

@@ -41,7 +41,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a transaction may stand idle between two statements: long for a program that only
 /// computes in between, short for whoever waits behind its locks.
-const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After how long a peer that does not answer at all counts as gone: a machine that lost its power
 /// closes no connection.

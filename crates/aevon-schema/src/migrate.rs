@@ -6,7 +6,7 @@
 //! says so in `compatibility`. A test compares the catalogs before and after.
 //! Invariant: no wait is without a bound: for the server, for another migration, for locks.
 
-use crate::database::{Connection, Database, DatabaseOptions};
+use crate::database::{Connection, Database, DatabaseOptions, IDLE_IN_TRANSACTION_TIMEOUT};
 use crate::error::StoreError;
 use crate::partitions;
 use diesel::QueryableByName;
@@ -293,8 +293,9 @@ impl Session {
         let mut pg = reach(url, options, tell).await?;
         check_encoding(&mut pg).await?;
         pg.batch_execute(&format!(
-            "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0",
+            "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
             options.lock_timeout.as_millis(),
+            IDLE_IN_TRANSACTION_TIMEOUT.as_millis(),
         ))
         .await
         .map_err(StoreError::from)?;

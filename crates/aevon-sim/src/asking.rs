@@ -6,11 +6,24 @@ use aevon_core::labels::Grouping;
 use aevon_core::state::{Fill, Granularity, Question, Range};
 use aevon_schema::state::{RuleState, Selection, StateError};
 use aevon_testkit::oracle::{OracleEvent, fold, shown};
+use serde_json::{Value as Json, json};
 
 use crate::model::{BEGINNING, Model, ZONES};
 use crate::operation::{Ask, By};
 use crate::rules::{judge_of, name};
 use crate::run::Violation;
+
+/// What a principal adds up to, as it is asked without any parameter.
+pub(crate) const EVERYTHING: Ask = Ask {
+    start: None,
+    end: None,
+    granularity: 0,
+    groups: 0,
+    is_narrowed: false,
+    zone: 0,
+    fill: 0,
+    is_cumulative: false,
+};
 
 /// The question that is meant.
 pub(crate) fn question(ask: &Ask) -> Question {
@@ -124,6 +137,54 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// The same of an answer as it is sent, to the question without parameters.
+pub(crate) fn check_sent(
+    model: &Model,
+    body: &Json,
+    expected: &[Named],
+    events: &[OracleEvent],
+) -> Result<(), Violation> {
+    let value = |value: &Json| {
+        json!([
+            value["window_start"],
+            value["window_end"],
+            value["value"],
+            value["event_count"],
+            value["skipped_count"]
+        ])
+    };
+    let sent = |state: &Json| {
+        let values = state["values"].as_array().into_iter().flatten();
+        let values: Vec<Json> = values.map(value).collect();
+        json!([state["rule"], state["rule_version"], values])
+    };
+    let owed = |(name, version): &Named| {
+        let versions = model.rules.get(name).into_iter().flatten();
+        let rule = versions.into_iter().find(|known| known.number == *version);
+        let values = rule.map(|known| {
+            let rule = &known.rule;
+            let values = fold(rule, judge_of(rule), events, &question(&EVERYTHING)).into_iter();
+            let values =
+                values.map(|v| json!([null, null, v.value, v.event_count, v.skipped_count]));
+            values.collect::<Vec<_>>()
+        });
+        json!([name, version, values])
+    };
+    let sent: Json = body["states"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(sent)
+        .collect();
+    let owed: Json = expected.iter().map(owed).collect();
+    match sent == owed {
+        true => Ok(()),
+        false => Err(Violation(format!(
+            "{sent} was sent, and the log says {owed}"
+        ))),
+    }
 }
 
 /// Whether an answer may be refused so: a bound, or a question that these rules don't answer.

@@ -15,11 +15,12 @@ const SECOND_US: i64 = 1_000_000;
 const YEAR_US: i64 = 365 * DAY_US;
 
 /// Where an append may be.
-const OF_APPENDS: [Point; 12] = [
+pub(crate) const OF_APPENDS: [Point; 12] = [
     Point::Before("partitions_lock"),
     Point::After("partitions_lock"),
     Point::After("events_heads"),
     Point::After("events_standing_named"),
+    Point::Before("principals_insert"),
     Point::After("principals_insert"),
     Point::Before("events_insert"),
     Point::After("events_insert"),
@@ -27,10 +28,9 @@ const OF_APPENDS: [Point; 12] = [
     Point::After("voids_insert"),
     Point::Before("COMMIT"),
     Point::After("COMMIT"),
-    Point::After("COMMIT"),
 ];
 /// Where one of two appends is held.
-const OF_RACES: [Point; 5] = [
+pub(crate) const OF_RACES: [Point; 5] = [
     Point::Before("partitions_lock"),
     Point::After("partitions_lock"),
     Point::Before("events_insert"),
@@ -38,7 +38,7 @@ const OF_RACES: [Point; 5] = [
     Point::Before("COMMIT"),
 ];
 /// Where a sweep may be.
-const OF_SWEEPS: [Point; 11] = [
+pub(crate) const OF_SWEEPS: [Point; 12] = [
     Point::After("sweep_lease"),
     Point::After("sweep_standing"),
     Point::After("sweep_slice"),
@@ -46,13 +46,14 @@ const OF_SWEEPS: [Point; 11] = [
     Point::After("series_insert"),
     Point::After("pre_aggregates_merge"),
     Point::After("pre_aggregates_merge_more"),
+    Point::After("sweep_checkpoints_begin"),
     Point::Before("sweep_checkpoints_advance"),
     Point::After("sweep_checkpoints_advance"),
     Point::Before("COMMIT"),
     Point::After("COMMIT"),
 ];
 /// Where the deleting of buckets may be.
-const OF_DISCARDS: [Point; 6] = [
+pub(crate) const OF_DISCARDS: [Point; 6] = [
     Point::After("sweep_lease"),
     Point::After("discards_begin"),
     Point::After("discards_buckets"),
@@ -62,7 +63,7 @@ const OF_DISCARDS: [Point; 6] = [
 ];
 
 /// Where whoever changes which rules there are, or which of their versions answer, may be.
-const OF_RULES: [Point; 9] = [
+pub(crate) const OF_RULES: [Point; 9] = [
     Point::Before("LOCK"),
     Point::After("LOCK"),
     Point::After("SELECT"),
@@ -74,7 +75,7 @@ const OF_RULES: [Point; 9] = [
     Point::After("COMMIT"),
 ];
 /// Where one of two who apply rules is held.
-const OF_CONTESTS: [Point; 6] = [
+pub(crate) const OF_CONTESTS: [Point; 6] = [
     Point::Before("LOCK"),
     Point::After("LOCK"),
     Point::After("SELECT"),

@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) has_committed_since: AtomicBool,
     /// Rewritings that found nothing to change.
     rotten: Mutex<Vec<&'static str>>,
+    /// The points at which something happened.
+    reached: Mutex<Vec<Point>>,
 }
 
 impl Wire {
@@ -92,6 +94,7 @@ impl Wire {
             trap: watch::Sender::new(Trap::None),
             has_committed_since: AtomicBool::new(false),
             rotten: Mutex::default(),
+            reached: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self {
@@ -136,6 +139,13 @@ impl Wire {
         }
     }
 
+    /// Whether something ever happened at this point of the line.
+    pub(crate) fn has_reached(&self, point: Point) -> bool {
+        let reached = self.shared.reached.lock();
+        let reached = reached.unwrap_or_else(PoisonError::into_inner);
+        reached.contains(&point)
+    }
+
     /// Rewritings whose text was not found in their statement.
     pub fn rotten(&self) -> Vec<&'static str> {
         let rotten = self.shared.rotten.lock();
@@ -150,6 +160,17 @@ impl Drop for Wire {
 }
 
 impl Shared {
+    /// Keeps in mind that the trap's point was reached.
+    pub(crate) fn note_reached(&self) {
+        let Trap::Set(point, _) = *self.trap.borrow() else {
+            return;
+        };
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reached.contains(&point) {
+            reached.push(point);
+        }
+    }
+
     /// The text that Postgres gets of a statement, where it is another one.
     pub(crate) fn rewritten(&self, statement: &str, text: &str) -> Option<String> {
         let ours = self.rewrites.iter().filter(|r| r.statement == statement);

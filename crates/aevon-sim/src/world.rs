@@ -25,9 +25,10 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio_postgres::Client;
 
+use crate::dice;
 use crate::fault::{Fault, Program};
 use crate::model::{Model, PARTITIONS};
-use crate::operation::{Operation, Trouble};
+use crate::operation::{Operation, Point, Trouble};
 use crate::run::{Counted, Violation};
 use crate::wire::{Action, Wire};
 
@@ -268,6 +269,20 @@ impl World {
             Operation::Fetch(principal) => self.fetch(*principal).boxed_local(),
             Operation::List { tenant, limit, ask } => self.list(*tenant, *limit, ask).boxed_local(),
         }
+    }
+
+    /// Points of the lists at the top of `dice.rs` at which nothing has happened in any seed so far.
+    pub fn unreached(&self) -> Vec<String> {
+        fn of<T>(programs: &[Process<T>], points: &[&[Point]]) -> Vec<String> {
+            let is_reached = |point| programs.iter().any(|p| p.wire.has_reached(point));
+            let points = points.concat();
+            let unreached = points.into_iter().filter(|point| !is_reached(*point));
+            unreached.map(|point| format!("{point:?}")).collect()
+        }
+        let of_writers = of(&self.writers, &[&dice::OF_APPENDS, &dice::OF_RACES]);
+        let of_sweepers = of(&self.sweepers, &[&dice::OF_SWEEPS, &dice::OF_DISCARDS]);
+        let of_rulers = of(&self.rulers, &[&dice::OF_RULES, &dice::OF_CONTESTS]);
+        [of_writers, of_sweepers, of_rulers].concat()
     }
 
     /// Texts that a fault was to change and that stand nowhere any more.

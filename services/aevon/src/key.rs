@@ -12,7 +12,7 @@ use aevon_service::auth::{self, Scope};
 use aevon_service::settings::{HumanDuration, Settings};
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What to do with keys.
@@ -33,24 +33,40 @@ pub(crate) enum KeyCommand {
         /// What the key allows: ingest, read, admin
         #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
         scope: Vec<Scope>,
+        #[command(flatten)]
+        output: OutputArg,
     },
     /// Lists keys, without their secrets
+    #[command(after_help = "Examples:\n  \
+        aevon key list\n  \
+        aevon key list -o json | jq '.[] | select(.is_revoked | not)'\n\n\
+        Exit codes: 0 listed, 1 failed, 2 wrong usage.")]
     List {
         #[command(flatten)]
         output: OutputArg,
     },
     /// Refuses a key from now on; services notice within seconds
+    #[command(after_help = "Example:\n  aevon key revoke 7\n\n\
+        Exit codes: 0 revoked, 1 there is no such key that is still good, 2 wrong usage.")]
     Revoke {
         /// Its number, as `aevon key list` shows it, and as the key itself does
         number: i32,
+        #[command(flatten)]
+        output: OutputArg,
     },
     /// Makes a key for the same tenant and scopes and prints it, once; the old one goes on for a while
+    #[command(after_help = "Examples:\n  \
+        aevon key rotate 7                    the old one goes on for a day\n  \
+        aevon key rotate 7 --overlap 10m -o json\n\n\
+        Exit codes: 0 printed, 1 there is no such key that is still good, 2 wrong usage.")]
     Rotate {
         /// The number of the old one
         number: i32,
         /// How long the old one goes on
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         overlap: HumanDuration,
+        #[command(flatten)]
+        output: OutputArg,
     },
 }
 
@@ -72,7 +88,12 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
     migrate::check(&database).await?;
     let mut connection = database.connect().await?;
     match command {
-        KeyCommand::Create { tenant, scope, .. } => {
+        KeyCommand::Create {
+            tenant,
+            scope,
+            output,
+            ..
+        } => {
             if let Some(tenant) = &tenant {
                 identity::check(tenant).map_err(|fault| anyhow::anyhow!("--tenant {fault}"))?;
             }
@@ -81,10 +102,11 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                 .filter(|known| scope.contains(known))
                 .map(Scope::as_str)
                 .collect();
-            say!(
-                "{}",
-                create(&mut connection, tenant.as_deref(), &scopes).await?
-            );
+            let made = create(&mut connection, tenant.as_deref(), &scopes).await?;
+            match output.format {
+                Format::Table => say!("{}", made.key),
+                Format::Json => say!("{:#}", made.shown(tenant.as_deref(), &scopes)),
+            }
         }
         KeyCommand::List { output } => {
             print(&list(
@@ -92,22 +114,40 @@ pub(crate) async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Res
                 output.format,
             )?)?;
         }
-        KeyCommand::Revoke { number } => {
+        KeyCommand::Revoke { number, output } => {
             if !api_keys::revoke(&mut connection, number, None).await? {
                 bail!("there is no key {number} that is still good");
             }
-            say!("revoked {number}; services refuse it within 10 s");
+            match output.format {
+                Format::Table => say!("revoked {number}; services refuse it within 10 s"),
+                Format::Json => say!("{:#}", json!({"number": number, "is_revoked": true})),
+            }
         }
-        KeyCommand::Rotate { number, overlap } => {
+        KeyCommand::Rotate {
+            number,
+            overlap,
+            output,
+        } => {
             let old = good(&mut connection, number).await?;
             let scopes: Vec<&str> = old.scopes.iter().map(String::as_str).collect();
             let until = in_future(overlap.get())?;
-            let key = create(&mut connection, old.tenant_id.as_deref(), &scopes).await?;
+            let tenant = old.tenant_id.as_deref();
+            let made = create(&mut connection, tenant, &scopes).await?;
             api_keys::revoke(&mut connection, number, Some(until)).await?;
-            say!("{key}");
-            let old = api_keys::list(&mut connection, Some(number)).await?;
-            let until = old.first().and_then(|key| key.revoked_at).unwrap_or(until);
-            eprintln!("key {number} goes on until {until}");
+            let ended = api_keys::list(&mut connection, Some(number)).await?;
+            let ended = ended.first().and_then(|key| key.revoked_at);
+            let until = ended.unwrap_or(until).to_string();
+            match output.format {
+                Format::Table => {
+                    say!("{}", made.key);
+                    eprintln!("key {number} goes on until {until}");
+                }
+                Format::Json => {
+                    let mut shown = made.shown(tenant, &scopes);
+                    shown["replaces"] = json!({"number": number, "revoked_at": until});
+                    say!("{shown:#}");
+                }
+            }
         }
     }
     Ok(())
@@ -119,14 +159,27 @@ async fn good(connection: &mut Connection, number: i32) -> anyhow::Result<ApiKey
     good.with_context(|| format!("there is no key {number} that is still good"))
 }
 
+/// A key that was just made.
+struct Made {
+    number: i32,
+    key: String,
+}
+
+impl Made {
+    fn shown(&self, tenant: Option<&str>, scopes: &[&str]) -> Value {
+        json!({"number": self.number, "key": self.key, "tenant_id": tenant, "scopes": scopes})
+    }
+}
+
 async fn create(
     connection: &mut Connection,
     tenant: Option<&str>,
     scopes: &[&str],
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Made> {
     let (secret, hash) = auth::new_secret()?;
     let number = api_keys::create(connection, &hash, tenant, scopes).await?;
-    Ok(auth::key_text(number, &secret))
+    let key = auth::key_text(number, &secret);
+    Ok(Made { number, key })
 }
 
 fn in_future(wait: Duration) -> anyhow::Result<Timestamp> {

@@ -15,6 +15,7 @@ use aevon_service::{cli, telemetry};
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use output::OutputArg;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -106,6 +107,8 @@ enum Command {
         /// Gives up a rebuild that was broken off, and deletes what there is of it
         #[arg(long)]
         give_up: bool,
+        #[command(flatten)]
+        output: OutputArg,
     },
     /// Writes the log and its rules as lines of JSON, with which another database can begin
     #[command(after_help = export::EXAMPLES)]
@@ -160,7 +163,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Completion { shell } => done(completion::run(shell, self::command())),
         Command::Cli => done(output::print(&help::reference()).map(drop)),
         Command::Settings => done(output::print(&markdown_reference()).map(drop)),
-        Command::Ready(args) => done(ready::run(&args)),
+        Command::Ready(args) => ready::run(&args),
         others => done(run_with_settings(&runtime, others)),
     }
 }
@@ -179,9 +182,12 @@ fn run_with_settings(runtime: &tokio::runtime::Runtime, command: Command) -> any
             Command::Key { command } => key::run(&settings, command).await,
             Command::Rebuild {
                 rule,
-                give_up: false,
-            } => rebuild::run(&settings, &rule).await,
-            Command::Rebuild { rule, .. } => rebuild::give_up(&settings, &rule).await,
+                give_up,
+                output,
+            } => match give_up {
+                false => rebuild::run(&settings, &rule, output.format).await,
+                true => rebuild::give_up(&settings, &rule, output.format).await,
+            },
             Command::Export(args) => export::run(&settings, args).await,
             Command::Import(args) => import::run(&settings, args).await,
             Command::Erase(args) => erase::run(&settings, args).await,

@@ -35,8 +35,15 @@ enum Verb {
     /// Brings the database to the current schema, as no verb at all does
     Apply(ApplyArgs),
     /// Prints the statements that would run now; changes nothing
+    #[command(after_help = "Examples:\n  \
+        aevon migrate plan\n  \
+        aevon migrate plan -o json\n\n\
+        Exit codes: 0 printed, 1 the database can't be reached or is none of ours, 2 wrong usage.")]
     Plan(ShowArgs),
     /// Shows which migrations ran and when, which are pending, and which programs the schema serves
+    #[command(after_help = "Example:\n  aevon migrate status --wait 5s\n\n\
+        Exit codes: 0 shown, whatever is pending, 1 the database can't be reached or is none of ours, \
+        2 wrong usage.")]
     Status(ShowArgs),
     /// Makes a role for each service, or brings it up to date: what its statements need, nothing else
     Roles(RolesArgs),

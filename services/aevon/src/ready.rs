@@ -1,10 +1,11 @@
 //! `aevon ready`: asks services whether they are ready.
 
-use crate::output::say;
+use crate::output::{Format, OutputArg, say, verdict};
 use aevon_service::ready::{NotReady, ask};
 use aevon_service::settings::HumanDuration;
-use anyhow::bail;
 use clap::Args;
+use serde_json::{Value, json};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// How long one question may take.
@@ -24,6 +25,8 @@ pub(crate) struct ReadyArgs {
     /// Asks again for so long
     #[arg(long, default_value = "0s", value_name = "DURATION")]
     wait: HumanDuration,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 /// `host:port` of a service's address.
@@ -37,16 +40,27 @@ fn address(url: &str) -> Result<String, String> {
     }
 }
 
-/// Asks each until it is ready.
-pub(crate) fn run(args: &ReadyArgs) -> anyhow::Result<()> {
+/// Asks each until it is ready, or the time is over.
+pub(crate) fn run(args: &ReadyArgs) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + args.wait.get();
+    let mut shown = Vec::new();
+    let mut is_well = true;
     for service in &args.services {
-        if let Err(error) = until(service, deadline) {
-            bail!("{service}: {error}");
+        let refused = until(service, deadline)
+            .err()
+            .map(|error| error.to_string());
+        is_well &= refused.is_none();
+        match (&refused, args.output.format) {
+            (Some(reason), _) => eprintln!("{service}: {reason}"),
+            (None, Format::Table) => say!("{service} is ready"),
+            (None, Format::Json) => {}
         }
-        say!("{service} is ready");
+        shown.push(json!({"service": service, "is_ready": refused.is_none(), "reason": refused}));
     }
-    Ok(())
+    if args.output.format == Format::Json {
+        say!("{:#}", Value::from(shown));
+    }
+    Ok(verdict(is_well))
 }
 
 fn until(service: &str, deadline: Instant) -> Result<(), NotReady> {

@@ -3,7 +3,7 @@
 //! Invariant: answers stay right all the while. What is broken off goes on when it is asked for
 //! again.
 
-use crate::output::say;
+use crate::output::{Format, say};
 use crate::reach;
 use aevon_schema::rebuild::{self, Compared, Difference, Rebuild, Standing};
 use aevon_schema::sweep::{self, Turn};
@@ -11,7 +11,7 @@ use aevon_schema::{Connection, discards};
 use aevon_service::settings::{HumanDuration, Settings};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -45,18 +45,21 @@ pub(crate) fn rule_name(text: &str) -> Result<String, String> {
 }
 
 /// Gives up the rebuild of a rule, and deletes what there is of it.
-pub(crate) async fn give_up(settings: &Settings, rule: &str) -> anyhow::Result<()> {
+pub(crate) async fn give_up(settings: &Settings, rule: &str, format: Format) -> anyhow::Result<()> {
     let (database, _) = reach(settings, "aevon rebuild", STATEMENT_TIMEOUT).await?;
     let connection = &mut database.connect().await?;
     if !rebuild::give_up(connection, rule).await? {
         bail!("no rebuild of a rule named {rule} was begun");
     }
-    say!("gave up the rebuild of {rule}; what answers was not touched");
+    match format {
+        Format::Table => say!("gave up the rebuild of {rule}; what answers was not touched"),
+        Format::Json => say!("{:#}", json!({"rule": rule, "given_up": true})),
+    }
     discard(settings, connection).await
 }
 
 /// Rebuilds the active version of the rule of this name.
-pub(crate) async fn run(settings: &Settings, rule: &str) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: &Settings, rule: &str, format: Format) -> anyhow::Result<()> {
     let (database, _) = reach(settings, "aevon rebuild", STATEMENT_TIMEOUT).await?;
     let connection = &mut database.connect().await?;
     let begun = rebuild::begin(connection, rule).await?;
@@ -74,7 +77,10 @@ pub(crate) async fn run(settings: &Settings, rule: &str) -> anyhow::Result<()> {
     if !rebuild.switch(connection).await? {
         bail!("{rule} was retired, or somebody else ended this rebuild, meanwhile");
     }
-    report(&rebuild, &compared)?;
+    match format {
+        Format::Table => report(&rebuild, &compared)?,
+        Format::Json => say!("{:#}", as_json(&rebuild, &compared)),
+    }
     discard(settings, connection).await
 }
 
@@ -144,6 +150,18 @@ fn report(rebuild: &Rebuild, compared: &Compared) -> anyhow::Result<()> {
         say!("the first: {}", describe(first));
     }
     Ok(())
+}
+
+/// The same, for programs.
+fn as_json(rebuild: &Rebuild, compared: &Compared) -> Value {
+    json!({
+        "rule": rebuild.rule.name,
+        "version": rebuild.version,
+        "generation": rebuild.built,
+        "buckets_compared": compared.buckets,
+        "buckets_corrected": compared.different,
+        "first_corrected": compared.first.as_ref().map(describe),
+    })
 }
 
 /// Where a bucket is, and what of it differs.

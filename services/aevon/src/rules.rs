@@ -1,6 +1,6 @@
 //! `aevon rules`: what a folder of rules holds, what it would answer, what became of it.
 
-use crate::output::say;
+use crate::output::{Format, OutputArg, say};
 use crate::reach;
 use crate::table::plain;
 use aevon_core::rule::Rule;
@@ -8,6 +8,7 @@ use aevon_schema::rules;
 use aevon_service::settings::Settings;
 use aggregator_svc::rule_files::{self, RuleFilesError};
 use clap::Subcommand;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,14 +36,19 @@ pub(crate) enum RulesCommand {
         /// are sent to POST /v1/events; - is standard input
         #[arg(long, value_name = "FILE|-")]
         event: Option<PathBuf>,
+        #[command(flatten)]
+        output: OutputArg,
     },
     /// Makes a folder the set of rules of the database of AEVON_DATABASE__URL, all of it or nothing
     #[command(after_help = "Example:\n  aevon rules apply rules/\n\n\
         A rule that says something else becomes the next version, a rule whose file is gone is \
-        retired.\nA set with faults changes nothing.")]
+        retired.\nA set with faults changes nothing.\n\n\
+        Exit codes: 0 applied, 1 failed, or faults (one a line on standard error), 2 wrong usage.")]
     Apply {
         /// The folder
         dir: PathBuf,
+        #[command(flatten)]
+        output: OutputArg,
     },
     /// Answers by a rule that nobody has registered, from the raw log
     #[command(after_help = preview::EXAMPLES)]
@@ -55,8 +61,10 @@ pub(crate) enum RulesCommand {
 /// Does it.
 pub(crate) async fn run(settings: &Settings, command: RulesCommand) -> anyhow::Result<()> {
     match command {
-        RulesCommand::Check { dir, event } => check::run(&load(&dir)?, event.as_deref()),
-        RulesCommand::Apply { dir } => apply(settings, &dir).await,
+        RulesCommand::Check { dir, event, output } => {
+            check::run(&load(&dir)?, event.as_deref(), output.format)
+        }
+        RulesCommand::Apply { dir, output } => apply(settings, &dir, output.format).await,
         RulesCommand::Preview(args) => preview::run(settings, args).await,
         RulesCommand::Status(args) => status::run(settings, args).await,
     }
@@ -82,10 +90,24 @@ fn faults(error: RuleFilesError, of_what: &str) -> anyhow::Error {
     anyhow::anyhow!("{of_what} has {count} fault{plural}; nothing of it was used")
 }
 
-async fn apply(settings: &Settings, dir: &Path) -> anyhow::Result<()> {
+async fn apply(settings: &Settings, dir: &Path, format: Format) -> anyhow::Result<()> {
     let set = load(dir)?;
     let (database, _) = reach(settings, "aevon rules apply", STATEMENT_TIMEOUT).await?;
     let applied = rules::apply(&mut *database.get().await?, &set).await?;
+    if format == Format::Json {
+        let registered = applied.registered.iter();
+        let registered =
+            registered.map(|(name, version)| json!({"name": name, "version": version}));
+        say!(
+            "{:#}",
+            json!({
+                "registered": registered.collect::<Vec<_>>(),
+                "retired": applied.retired,
+                "unchanged": applied.unchanged,
+            })
+        );
+        return Ok(());
+    }
     for (name, version) in &applied.registered {
         say!("registered {name}, version {version}");
     }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 mod lines;
 
@@ -35,6 +36,8 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
 
 /// Deliveries that are looked at later: what is decided is decided in order.
 const MAX_PENDING: usize = 20_000;
+/// Between two looks at how much of a spool is left.
+const LOOK: Duration = Duration::from_millis(200);
 /// Faults that are told one by one.
 const MAX_TOLD: usize = 20;
 /// How long everything left may take to be spooled or given up, behind the patience.
@@ -120,12 +123,20 @@ pub(crate) async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if args.spool.is_some() && ended == Ended::Whole {
-        // What lies there is not lost: the count says how much it is.
-        let _ = producer.drained(args.remote.patience()).await;
+        drain(&producer, args.remote.patience()).await?;
     }
     let stats = producer.shutdown(SLACK).await;
     if told.faults > MAX_TOLD {
         eprintln!("and {} more", told.faults - MAX_TOLD);
+    }
+    if let Some(folder) = &args.spool
+        && stats.conflicts + stats.rejected > told.refused
+    {
+        let path = folder.join(aevon_client::SPOOL_REFUSED);
+        eprintln!(
+            "what was refused of the spool, and why, stands in {}",
+            path.display()
+        );
     }
     if let (true, Some(error)) = (stats.spool_events > 0, &stats.last_error) {
         eprintln!("{} events lie in the spool: {error}", stats.spool_events);
@@ -143,6 +154,25 @@ pub(crate) async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
     print(&report(&counts, named, &told, args.output.format)?)?;
     let unwell: u64 = counts[2..].iter().map(|(_, count)| count).sum();
     Ok(verdict(unwell == 0 && told.faults == 0))
+}
+
+/// Waits until the spool is empty; what lies there after that is not lost, and the count says how much
+/// it is.
+async fn drain(producer: &Producer, patience: Duration) -> anyhow::Result<()> {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg}")?);
+    let drained = producer.drained(patience);
+    tokio::pin!(drained);
+    loop {
+        let left = producer.stats().spool_events;
+        bar.set_message(format!("{left} events lie in the spool"));
+        bar.tick();
+        if timeout(LOOK, &mut drained).await.is_ok() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 fn report(
@@ -216,11 +246,14 @@ impl SendArgs {
 #[derive(Debug, Default)]
 struct Told {
     faults: usize,
+    /// Events whose refusal was told.
+    refused: u64,
     unreadable: u64,
 }
 
 impl Told {
     fn add(&mut self, what: &str, outcome: Outcome) {
+        self.refused += u64::from(outcome.refusal().is_some());
         if !outcome.is_stored() && !matches!(outcome, Outcome::Spooled) {
             self.say(what, &outcome.to_string());
         }

@@ -4,7 +4,9 @@ use crate::output::{Format, OutputArg, print};
 use crate::remote::RemoteArgs;
 use crate::table::{aligned, titles};
 use aevon_client::{State, StateQuery, StateValue};
+use aevon_core::state::{Fill, Granularity};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
     aevon state acme user_123\n  \
@@ -24,14 +26,14 @@ pub(crate) struct StateArgs {
     principal: Option<String>,
     #[command(flatten)]
     question: QuestionArgs,
-    /// One value, or windows: total, 1m, 1h, 1d, 1w, 1mo
-    #[arg(long)]
+    /// One value, or windows
+    #[arg(long, value_parser = named(Granularity::NAMES.map(|(name, _)| name)))]
     granularity: Option<String>,
     /// Whose hours, days, weeks and months are meant, such as Europe/Berlin
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
-    /// What stands where nothing happened: none, zero, previous
-    #[arg(long)]
+    /// What stands where nothing happened
+    #[arg(long, value_parser = named(Fill::NAMES.map(|(name, _)| name)))]
     fill: Option<String>,
     /// Running values from --start on
     #[arg(long)]
@@ -93,6 +95,11 @@ impl QuestionArgs {
             .map(|(dimension, label)| (format!("filter[{dimension}]"), label.clone()));
         single.chain(filters).collect()
     }
+}
+
+/// One of these words.
+fn named<const N: usize>(words: [&'static str; N]) -> PossibleValuesParser {
+    PossibleValuesParser::new(words)
 }
 
 /// Asks, and prints.

@@ -62,6 +62,8 @@ pub(crate) fn jittered(wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::{Timestamp, tz::TimeZone};
+    use proptest::prelude::*;
 
     #[test]
     fn what_waits_for_the_same_moment_comes_a_little_apart() {
@@ -84,5 +86,42 @@ mod tests {
         assert!(wait("100000y").unwrap_err().contains("not between"));
         assert!(wait("0 0 31 2 *").unwrap_err().contains("never comes"));
         assert!(wait("61 * * * *").is_err() && wait("-5s").is_err());
+    }
+
+    /// Something like one of the five fields.
+    fn field() -> impl Strategy<Value = String> {
+        prop_oneof![
+            3 => Just("*".to_owned()),
+            3 => "(\\*|[0-9]{1,2})(/[0-9]{1,2})?",
+            1 => "[0-9]{1,2}(-[0-9]{1,2})?(,[0-9]{1,2}){0,3}",
+            1 => "[A-Z]{3}|L|#|[0-9]L|[0-9]#[0-9]|\\PC{0,3}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_refused_in_one_line_or_comes_within_years(
+            text in prop_oneof![
+                prop::collection::vec(field(), 4..7).prop_map(|fields| fields.join(" ")),
+                "-?[0-9]{1,20}(ms|s|m|h|d|w|y| )?[0-9a-z ]{0,5}",
+                any::<String>(),
+            ],
+            now in 0..4_000_000_000_i64,
+        ) {
+            let now = Timestamp::from_second(now).unwrap().to_zoned(TimeZone::UTC);
+            match Schedule::parse(&text) {
+                Err(reason) => {
+                    prop_assert!(!reason.is_empty() && reason.lines().count() == 1, "{reason:?}");
+                }
+                Ok(Schedule::Every(interval)) => {
+                    prop_assert!((SHORTEST..=LONGEST).contains(&interval), "{interval:?}");
+                }
+                Ok(schedule @ Schedule::At(_)) => {
+                    let wait = schedule.wait(&now);
+                    let years = Duration::from_secs(12 * 366 * 86_400);
+                    prop_assert!(wait > Duration::ZERO && wait < years, "{wait:?}");
+                }
+            }
+        }
     }
 }

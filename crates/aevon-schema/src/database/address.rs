@@ -268,6 +268,7 @@ pub(super) fn reason(error: &tokio_postgres::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn fault(url: &str) -> String {
         Address::read(url).map(|_| ()).unwrap_err()
@@ -323,5 +324,45 @@ mod tests {
         assert_eq!(mode("postgres://h/d"), SslMode::Prefer);
         assert_eq!(mode("postgres://h/d?sslmode=disable"), SslMode::Disable);
         assert_eq!(mode("postgres://h/d?sslmode=require"), SslMode::Require);
+    }
+
+    /// Stands in urls as the password, and nowhere else.
+    const SECRET: &str = "sEcReT4711";
+
+    proptest! {
+        #[test]
+        fn whatever_stands_in_a_url_its_password_is_told_to_nobody(
+            scheme in "(postgres|postgresql|http|)(://|:/|:|)",
+            user in "[a-z%@:]{0,4}",
+            place in "[a-z0-9.:%@\\[\\]/,_-]{0,20}|h:[0-9]{1,6}/d|\\PC{0,8}",
+            parameters in prop::collection::vec(
+                "(sslmode|sslrootcert|options|connect_timeout|target_session_attrs|[a-z]{1,5})=?[a-z0-9%-]{0,12}|\\PC{0,6}",
+                0..4,
+            ),
+        ) {
+            let query = parameters.join("&");
+            let url = format!("{scheme}{user}:{SECRET}@{place}?{query}");
+            let told = match Address::parse(&url) {
+                Ok(address) => format!("{address:?}"),
+                Err(error) => error.to_string(),
+            };
+            prop_assert!(!told.is_empty() && !told.contains(SECRET), "{told}");
+        }
+
+        #[test]
+        fn what_is_not_of_tls_stays_as_it_stands(
+            others in prop::collection::vec("[a-rt-z]{1,5}=[a-z0-9%]{0,5}", 0..4),
+            mode in prop::option::of("[a-z-]{1,8}"),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut all = others.clone();
+            if let Some(mode) = &mode {
+                all.insert(at.index(all.len() + 1), format!("sslmode={mode}"));
+            }
+            let (plain, found, authorities) = split(&format!("postgres://h/d?{}", all.join("&"))).unwrap();
+            let kept = plain.split_once('?').map_or("", |(_, query)| query);
+            prop_assert_eq!(kept, others.join("&"));
+            prop_assert_eq!((found, authorities), (mode, None));
+        }
     }
 }

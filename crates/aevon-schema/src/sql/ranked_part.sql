@@ -3,7 +3,7 @@ SELECT n.series_no, n.partition, n.event_count, n.skipped_count, n.value, n.mome
        $13 OR (n.last_seq <= ($5)[n.partition + 1]
                AND coalesce(n.last_void_seq, 0) <= ($5)[n.partition + 1]) AS stands
 FROM pre_aggregates n
-WHERE n.total_series_no = ANY ($15)
+WHERE n.total_series_no = ANY ({totals})
   AND n.grain = {grain}
   AND n.window_start >= ($6)[{place}]
   AND n.window_start < ($7)[{place}]

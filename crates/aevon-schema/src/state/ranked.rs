@@ -390,7 +390,10 @@ impl Several<'_> {
             .bind::<Bool, _>(is_newest)
             .bind::<Nullable<Numeric>, _>(wanted.after.as_ref().map(Amount::to_big));
         if let Some(many) = &wanted.many {
-            query = query.bind::<Array<BigInt>, _>(&many.totals);
+            let (first, second) = many.halves();
+            query = query
+                .bind::<Array<BigInt>, _>(first)
+                .bind::<Array<BigInt>, _>(second);
         }
         Statement::<_, SumColumns>::new(query)
             .load_stream::<SumRow>(&mut &*self.pg)

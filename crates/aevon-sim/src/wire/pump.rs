@@ -122,6 +122,7 @@ impl Up<'_> {
 
     /// Does what is to happen; says whether the connection goes on.
     async fn spring(&mut self, action: Action) -> ControlFlow<()> {
+        self.shared.note_reached();
         if action != Action::Hold {
             self.talk.is_mute.store(true, Ordering::SeqCst);
         }

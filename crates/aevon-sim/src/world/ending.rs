@@ -1,10 +1,11 @@
 //! What holds whenever somebody looks, and at the end.
 
-use aevon_core::event::VOID_TYPE;
+use aevon_core::event::{NewEvent, VOID_TYPE};
 use aevon_schema::sweep::backlogs;
 use aevon_schema::verify::{self, Versions};
 
 use super::World;
+use crate::asking::EVERYTHING;
 use crate::model::{PARTITIONS, PRINCIPALS, TENANTS};
 use crate::operation::{Ask, At, By, Slice};
 use crate::run::Violation;
@@ -13,10 +14,15 @@ use crate::run::Violation;
 const LOG: &str = "
     SELECT e.partition, e.seq, coalesce(q.tenant_id, '?'), coalesce(q.principal_id, '?'), e.event_id,
            e.type, (extract(epoch FROM e.occurred_at) * 1000000)::bigint,
-           (extract(epoch FROM e.ingested_at) * 1000000)::bigint
+           (extract(epoch FROM e.ingested_at) * 1000000)::bigint, e.schema_version,
+           e.data::text, e.metadata::text
     FROM events e
     LEFT JOIN principals q USING (principal_no, partition)
     ORDER BY e.partition, e.seq";
+/// Documents as the database shows them.
+const DOCUMENTS: &str = "
+    SELECT d.data::jsonb::text, d.metadata::jsonb::text
+    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS d (data, metadata, nth) ORDER BY nth";
 const VOIDS: &str = "SELECT count(*) FROM voids";
 
 /// Most slices until nothing is left to sweep.
@@ -34,11 +40,18 @@ impl World {
             let place: (i32, i64) = (row.get(0), row.get(1));
             let of: (&str, &str) = (row.get(2), row.get(3));
             let event: (&str, &str, i64, i64) = (row.get(4), row.get(5), row.get(6), row.get(7));
-            format!("{place:?} {of:?} {event:?}")
+            let said: (i32, &str, &str) = (row.get(8), row.get(9), row.get(10));
+            format!("{place:?} {of:?} {event:?} {said:?}")
         });
         let mut log: Vec<_> = self.model.log.iter().collect();
         log.sort_by_key(|stored| (stored.position.partition, stored.position.seq));
-        let expected = log.iter().map(|stored| {
+        let documents = |document: fn(&NewEvent) -> &str| -> Vec<&str> {
+            log.iter().map(|stored| document(&stored.event)).collect()
+        };
+        let (data, metadata) = (documents(|e| &e.data), documents(|e| &e.metadata));
+        let documents = self.observer.query(DOCUMENTS, &[&data, &metadata]).await;
+        let documents = documents.map_err(Violation::from_observer)?;
+        let expected = log.iter().zip(&documents).map(|(stored, documents)| {
             let event = &stored.event;
             let place = (stored.position.partition, stored.position.seq);
             let of = (&event.tenant_id, &event.principal_id);
@@ -46,8 +59,10 @@ impl World {
                 event.occurred_at.as_micros(),
                 stored.ingested_at.as_micros(),
             );
+            let said: (&str, &str) = (documents.get(0), documents.get(1));
+            let said = (event.schema_version, said.0, said.1);
             let event = (&event.event_id, &event.event_type, times.0, times.1);
-            format!("{place:?} {of:?} {event:?}")
+            format!("{place:?} {of:?} {event:?} {said:?}")
         });
         let (stands, expected): (Vec<_>, Vec<_>) = (stands.collect(), expected.collect());
         if stands != expected {
@@ -109,14 +124,8 @@ impl World {
     /// What every principal and tenant adds up to now.
     async fn newest_answers(&mut self) -> Result<(), Violation> {
         let everything = Ask {
-            start: None,
-            end: None,
-            granularity: 0,
             groups: 1,
-            is_narrowed: false,
-            zone: 0,
-            fill: 0,
-            is_cumulative: false,
+            ..EVERYTHING
         };
         for nth in 0..PRINCIPALS.len() as u8 {
             self.read(nth, At::Newest, By::Every, &everything).await?;

@@ -1,11 +1,12 @@
-//! States over HTTP, of a projection service that runs in this process: whoever has an answer already,
-//! and is told that it is still the one, has the one that would be sent.
+//! States over HTTP, of a projection service that runs in this process: each is what the oracle says, and
+//! whoever has an answer already, and is told that it is still the one, has the one that would be sent.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use aevon_core::position::Position;
 use aevon_service::health::Readiness;
 use aevon_service::http::{self as shell, HttpOptions};
 use aevon_service::metrics::Metrics;
@@ -20,7 +21,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::World;
+use crate::asking::{check_sent, selection};
 use crate::fault::Fault;
+use crate::model::partition;
+use crate::operation::By;
 use crate::run::Violation;
 use crate::wire::DEADLINE;
 
@@ -170,6 +174,7 @@ impl World {
         self.counted.reads += 2;
         let told = self.get(&path, kept.as_ref()).await?;
         let fresh = self.get(&path, None).await?;
+        self.check_fetched(of, &fresh)?;
         let answer = match (told.status, kept) {
             (200, _) => told.answer(),
             (304, Some(kept)) => kept.body,
@@ -185,6 +190,23 @@ impl World {
         };
         self.cache.insert(path, kept);
         Ok(())
+    }
+
+    /// What is sent is what the oracle says, where the partition stands.
+    fn check_fetched(&self, of: (&str, &str), fresh: &Response) -> Result<(), Violation> {
+        let partition = partition(of);
+        let seq = self.model.head(partition);
+        let version = Position { partition, seq }.to_string();
+        let Some((_, expected)) = selection(&self.model, By::Every) else {
+            return Ok(());
+        };
+        let (status, body) = (fresh.status, &fresh.body);
+        if (status, body["version"].as_str()) != (200, Some(&version)) {
+            return Violation::of(format!("{status} at {version}: {body}"));
+        }
+        let events = self.model.standing(of, seq);
+        let checked = check_sent(&self.model, body, &expected, &events);
+        checked.map_err(|wrong| wrong.about(format!("{} of {} over HTTP", of.1, of.0)))
     }
 
     async fn get(&self, path: &str, kept: Option<&Kept>) -> Result<Response, Violation> {

@@ -96,24 +96,30 @@ impl World {
         at: At,
         ask: &Ask,
     ) -> Result<(), Violation> {
-        let Some((selection, _)) = selection(&self.model, By::Name(name)) else {
+        let Some((selection, expected)) = selection(&self.model, By::Name(name)) else {
             return Ok(());
         };
         let of = self.model.principal(nth);
+        let seq = self.model.seq_at(partition(of), at);
         let mut query = StateQuery::newest(of.0, of.1, selection, question(ask));
         query.at = match at {
             At::Newest => None,
-            _ => Some(ReadAt::Version(self.model.seq_at(partition(of), at))),
+            _ => Some(ReadAt::Version(seq)),
         };
         self.counted.reads += 1;
-        match compare::compare(&self.reader.database, PARTITIONS, &query, BUDGET).await {
-            Ok(compared) if compared.agrees() => Ok(()),
-            Ok(compared) => {
-                let differences = compared.differences;
-                Violation::of(format!("buckets differ from the log: {differences:?}"))
-            }
-            Err(error) => self.refused(&error),
+        let compared = compare::compare(&self.reader.database, PARTITIONS, &query, BUDGET).await;
+        let compared = match compared {
+            Ok(compared) => compared,
+            Err(error) => return self.refused(&error),
+        };
+        if !compared.agrees() {
+            let differences = compared.differences;
+            return Violation::of(format!("buckets differ from the log: {differences:?}"));
         }
+        let events = self.model.standing(of, seq);
+        let from_log = &compared.from_log.states;
+        let checked = check(&self.model, from_log, &expected, &events, &query.question);
+        checked.map_err(|wrong| wrong.about(format!("{} of {} by the log alone", of.1, of.0)))
     }
 
     /// Where every partition stands then.

@@ -46,6 +46,9 @@ impl World {
         let sprung = ruler.wire.clear();
         self.counted.troubles += u64::from(sprung);
         let is_committed = sprung && trouble.is_some_and(|trouble| trouble.point == COMMITTED);
+        if sprung {
+            self.check_log().await?;
+        }
         match done {
             Some(Ok(_)) if is_committed => {
                 Violation::of("rules were changed well by a commit that was not answered")

@@ -40,6 +40,9 @@ impl World {
         let done = unless_killed(&process.wire, trouble, work).await;
         let sprung = process.wire.clear();
         self.counted.troubles += u64::from(sprung);
+        if sprung {
+            self.check_log().await?;
+        }
         match done {
             None => Ok(()),
             Some(Ok(Some(_)))
@@ -150,6 +153,9 @@ impl World {
         let done = unless_killed(&process.wire, trouble, work).await;
         let sprung = process.wire.clear();
         self.counted.troubles += u64::from(sprung);
+        if sprung {
+            self.check_log().await?;
+        }
         match done {
             None => Ok(()),
             Some(Ok(())) => {

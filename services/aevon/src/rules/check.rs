@@ -1,20 +1,26 @@
 //! `aevon rules check`: the rules of a folder, and what they would read of sample events.
 
 use super::sample::{self, Sample};
-use crate::output::{print, say};
+use crate::output::{Format, print, say};
 use crate::table::{aligned, titles};
 use aevon_core::filter::{Filter, Subject};
 use aevon_core::json;
 use aevon_core::operator::Operator;
 use aevon_core::reading::{Reading, Verdict};
 use aevon_core::rule::Rule;
+use serde_json::{Value, json};
 use std::path::Path;
 
+/// What is said of a rule and an event.
+const READ: [&str; 5] = ["rule", "source_event", "filter", "value", "group"];
 /// Where there is nothing to say.
 const NONE: &str = "-";
 
 /// Prints the rules, or what they read of the events of a file.
-pub(super) fn run(rules: &[Rule], events: Option<&Path>) -> anyhow::Result<()> {
+pub(super) fn run(rules: &[Rule], events: Option<&Path>, format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return as_json(rules, events);
+    }
     match events {
         None => {
             print(&listed(rules)?)?;
@@ -28,6 +34,33 @@ pub(super) fn run(rules: &[Rule], events: Option<&Path>) -> anyhow::Result<()> {
     }
     let plural = if rules.len() == 1 { "" } else { "s" };
     say!("{} rule{plural}, no faults", rules.len());
+    Ok(())
+}
+
+/// The rules, and what each reads of every event, for programs.
+fn as_json(rules: &[Rule], events: Option<&Path>) -> anyhow::Result<()> {
+    let definition = |rule: &Rule| serde_json::from_str(&rule.definition());
+    let definitions: Vec<Value> = rules.iter().map(definition).collect::<Result<_, _>>()?;
+    let mut answer = json!({"rules": definitions});
+    if let Some(file) = events {
+        let samples = sample::load(file)?;
+        let of_event = |sample: &Sample| -> Vec<Value> {
+            let subject = Subject::new(sample.fact());
+            let readings = rules.iter().map(|rule| {
+                let cells = row(rule, &subject);
+                READ.iter()
+                    .map(|name| (*name).to_owned())
+                    .zip(cells)
+                    .collect()
+            });
+            readings.collect()
+        };
+        let events = samples
+            .iter()
+            .map(|sample| json!({"event": sample.heading(), "reads": of_event(sample)}));
+        answer["events"] = events.collect();
+    }
+    say!("{answer:#}");
     Ok(())
 }
 
@@ -70,13 +103,7 @@ fn none() -> String {
 /// What every rule reads of an event, as a table.
 fn read(rules: &[Rule], sample: &Sample) -> anyhow::Result<String> {
     let subject = Subject::new(sample.fact());
-    let mut rows = vec![titles(&[
-        "rule",
-        "source_event",
-        "filter",
-        "value",
-        "group",
-    ])];
+    let mut rows = vec![titles(&READ)];
     rows.extend(rules.iter().map(|rule| row(rule, &subject)));
     Ok(format!("{}\n{}", sample.heading(), aligned(&rows)?))
 }

@@ -132,3 +132,58 @@ fn parse(raw: &str, now: Timestamp) -> anyhow::Result<Sample> {
         _ => bail!("{}", plain(&faults.join("; "))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+    /// An event, most of them such as could be stored.
+    fn event() -> impl Strategy<Value = (String, bool)> {
+        let valid = ("[a-z]{1,5}", 0..1_000_u32, any::<bool>()).prop_map(|(id, n, has_tenant)| {
+            let tenant = if has_tenant { r#""tenant_id":"t","# } else { "" };
+            let text = format!(
+                r#"{{{tenant}"principal_id":"p","id":"{id}","type":"x","occurred_at":"2025-01-01T00:00:00Z","data":{{"n":{n}}}}}"#
+            );
+            (text, true)
+        });
+        let wrong = prop_oneof![
+            Just(r#"{"id":"a"}"#),
+            Just("[]"),
+            Just("7"),
+            Just(r#"{"principal_id":[],"id":"a","type":"x","data":{}}"#),
+        ];
+        prop_oneof![4 => valid, 1 => wrong.prop_map(|text| (text.to_owned(), false))]
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_is_all_of_its_events_or_says_which_is_none(
+            events in prop::collection::vec(event(), 2..8),
+            is_array in any::<bool>(),
+        ) {
+            let texts: Vec<&str> = events.iter().map(|(text, _)| text.as_str()).collect();
+            let file = match is_array {
+                true => format!("[{}]", texts.join(",")),
+                false => texts.join("\n"),
+            };
+            let first_wrong = events.iter().position(|(_, is_valid)| !is_valid);
+            match (read(&file, NOW), first_wrong) {
+                (Ok(samples), None) => prop_assert_eq!(samples.len(), events.len()),
+                (Err(error), Some(at)) => {
+                    let told = format!("{error:#}");
+                    prop_assert!(told.starts_with(&format!("event {at}: ")), "{told}");
+                }
+                (told, wrong) => prop_assert!(false, "{wrong:?}: {told:?}"),
+            }
+        }
+
+        #[test]
+        fn rubbish_is_refused(text in any::<String>()) {
+            let is_refused = read(&text, NOW).is_err();
+            prop_assert!(is_refused || text.contains("principal"));
+        }
+    }
+}

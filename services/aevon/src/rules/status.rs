@@ -19,7 +19,8 @@ pub(super) const EXAMPLES: &str = "Examples:\n  \
     aevon rules status tokens_used --over 10s -o json\n\n\
     Where anything lags, checkpoints are looked at twice, --over apart: what they gained on the log \
     meanwhile gives the\nrate and the time that is left; unknown where nothing was gained. A rebuild that was \
-    broken off stays, and goes\non with `aevon rebuild`, until it is given up.";
+    broken off stays, and goes\non with `aevon rebuild`, until it is given up.\n\n\
+    Exit codes: 0 shown, however far it is behind, 1 failed, or there is no such rule, 2 wrong usage.";
 
 /// Most versions that a line lists.
 const MAX_LISTED: usize = 4;

@@ -56,6 +56,7 @@ fn next(reader: &mut impl BufRead) -> io::Result<Option<Line>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_line_that_can_t_be_read_is_one_line_and_the_next_is_the_next() {
@@ -72,5 +73,43 @@ mod tests {
         assert_eq!(found[1..3], [Line::Empty, Line::Empty]);
         assert!(found[3..5].iter().all(unreadable), "{:?}", found[3]);
         assert_eq!(found[5..], [Line::Text("{\"a\":1}".to_owned())]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_taken_once_and_in_its_place(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    "[ -~]{0,20}".prop_map(String::into_bytes),
+                    prop::collection::vec(any::<u8>().prop_filter("no end", |byte| *byte != b'\n'), 0..20),
+                ],
+                0..10,
+            ),
+            is_ended in any::<bool>(),
+        ) {
+            let mut file = lines.join(&b'\n');
+            let is_last_empty = lines.last().is_none_or(Vec::is_empty);
+            if is_ended && !lines.is_empty() {
+                file.push(b'\n');
+            }
+            let mut reader = file.as_slice();
+            let mut found = Vec::new();
+            while let Some(line) = next(&mut reader).unwrap() {
+                found.push(line);
+            }
+            // Behind the last end of a line there is none.
+            let expected = match is_last_empty && !is_ended {
+                true => &lines[..lines.len().saturating_sub(1)],
+                false => &lines[..],
+            };
+            prop_assert_eq!(found.len(), expected.len());
+            for (found, line) in found.iter().zip(expected) {
+                match found {
+                    Line::Text(text) => prop_assert_eq!(text.trim_end_matches('\n').as_bytes(), &line[..]),
+                    Line::Empty => prop_assert!(line.iter().all(u8::is_ascii_whitespace)),
+                    Line::Unreadable(_) => prop_assert!(str::from_utf8(line).is_err()),
+                }
+            }
+        }
     }
 }

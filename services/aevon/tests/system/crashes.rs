@@ -6,15 +6,16 @@
 use crate::audit;
 use crate::fleet::{Durable, End, Fleet, RECOVERY, signal};
 use crate::load::Load;
-use crate::support::{DEADLINE, event};
+use crate::support::{DEADLINE, Service, command, event};
 use aevon_core::identity::partition_of;
 use aevon_schema::migrate::DEFAULT_PARTITIONS as PARTITIONS;
-use aevon_testkit::eventually;
 use aevon_testkit::oracle::OracleEvent;
 use aevon_testkit::template::connect;
+use aevon_testkit::{TestDatabase, eventually};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -290,6 +291,58 @@ async fn a_writer_that_stops_with_its_locks_holds_others_up_for_three_seconds_at
     let mut wrong = load.violations(&url).await;
     wrong.extend(audit::violations(&fleet, &url, &load.lists()).await);
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// An erasure takes the same lock, and is stopped when it has just got it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_is_stopped_with_the_lock_of_a_partition_holds_others_up_for_seconds() {
+    let db = TestDatabase::create().await;
+    let ingest = Service::start("ingest-svc", db.url(), &[]).await;
+    let of_it = |id: &str| event("p", id, r#"{"note":"n"}"#);
+    assert_eq!(ingest.post(of_it("before")).await.status, 202);
+    let (mut holder, observer) = (db.client().await, db.client().await);
+    let held = holder.transaction().await.unwrap();
+    held.query("SELECT FROM partitions FOR UPDATE", &[])
+        .await
+        .unwrap();
+    let mut erasing = command("aevon", db.url())
+        .args(["erase", "--tenant", "acme", "--principal", "p"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let looked = async |what: &str| -> i64 {
+        let look = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'aevon erase' AND {what}"
+        );
+        observer.query_one(&look, &[]).await.unwrap().get(0)
+    };
+    eventually(DEADLINE, "it waits for the partition", async || {
+        looked("wait_event_type = 'Lock'").await == 1
+    })
+    .await;
+    signal("STOP", erasing.id());
+    held.rollback().await.unwrap();
+    eventually(DEADLINE, "it has the lock", async || {
+        looked("state = 'idle in transaction'").await == 1
+    })
+    .await;
+    eventually(
+        STOPPED,
+        "others store an event of the partition",
+        async || {
+            let sent = ingest.try_post(of_it("after")).await;
+            sent.is_some_and(|answer| answer.status == 202)
+        },
+    )
+    .await;
+    signal("CONT", erasing.id());
+    assert!(!erasing.wait().unwrap().success(), "it was undone");
+    let its = "SELECT count(*) FROM events JOIN principals USING (principal_no, partition) WHERE principal_id = 'p'";
+    assert_eq!(
+        observer.query_one(its, &[]).await.unwrap().get::<_, i64>(0),
+        2
+    );
 }
 
 /// Whether a transaction stays as it is.

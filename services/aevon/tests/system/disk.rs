@@ -66,6 +66,7 @@ async fn without_room(
     let trouble = async {
         load.goes_on(PASSAGE, DEADLINE, "the load runs").await;
         fill(&fleet, postgres).await;
+        load.fault("there is no room");
         load.is_refused(DEADLINE, "there is no room").await;
         make_room(postgres).await;
         tokio::select! {

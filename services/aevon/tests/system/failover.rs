@@ -53,6 +53,7 @@ async fn a_standby_that_takes_over_under_load_has_all_that_was_acknowledged() {
     let failover = async {
         load.goes_on(PASSAGE, DEADLINE, "the load runs").await;
         primary.ends();
+        load.fault("the primary dies");
         let client = connect(&url).await.unwrap();
         client.batch_execute("SELECT pg_promote()").await.unwrap();
         proxy.lead_to(SocketAddr::from((Ipv4Addr::LOCALHOST, standby.port())));

@@ -161,7 +161,12 @@ async fn fill(system: &System, platform: &str) {
     )
     .await;
     assert_eq!(sent.status, 207, "{sent:?}");
-    eventually(DEADLINE, "acme's events are swept", async || {
+    settled(system, platform).await;
+}
+
+/// Waits until all events are swept.
+async fn settled(system: &System, platform: &str) {
+    eventually(DEADLINE, "every event is swept", async || {
         let rules = plain("/v1/rules", String::new());
         let rules = send(&system.projection, &Method::GET, &rules, platform).await;
         let mut rules = rules.body["rules"].as_array().unwrap().iter();
@@ -318,5 +323,105 @@ async fn nothing_is_forged(system: &System, acme: &str) {
     ] {
         let forged = client.query_one(stored, &[&FORGED]).await.unwrap();
         assert_eq!(forged.get::<_, i64>(0), 0, "{stored}");
+    }
+}
+
+/// What a tenant's answers have of the log that it shares with others: places in partitions and their
+/// stamps, and how far rules have come there.
+const OF_PARTITIONS: [&str; 14] = [
+    "version",
+    "as_of",
+    "meta",
+    "next",
+    "checkpoint",
+    "lag_events",
+    "lag_seconds",
+    "last_swept_at",
+    "partitions",
+    "from_seq",
+    "to_seq",
+    "seconds",
+    "raw",
+    "head",
+];
+
+/// An answer without them.
+fn of_tenant(mut answer: Value) -> Value {
+    match &mut answer {
+        Value::Object(fields) => {
+            fields.retain(|name, value| {
+                let is_own =
+                    name == "rule_version" || value.as_i64().is_some() && name == "version";
+                is_own || !OF_PARTITIONS.contains(&name.as_str())
+            });
+            for value in fields.values_mut() {
+                *value = of_tenant(value.take());
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                *value = of_tenant(value.take());
+            }
+        }
+        _ => {}
+    }
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_write_changes_nothing_of_a_tenants_answers_but_places_in_the_log() {
+    let system = start().await;
+    let platform = system.key(&["--platform", "--scope", "ingest,read"]);
+    let other = system.key(&["--tenant", "nixx", "--scope", "ingest,read,admin"]);
+    let event = |tenant: &str, id: &str, n: u32| {
+        json!({
+            "tenant_id": tenant, "principal_id": "user_123", "id": id, "type": "model.call",
+            "occurred_at": "2026-02-11T10:30:00Z", "data": {"tokens": n, "model": tenant}
+        })
+    };
+    let post = async |events: Vec<Value>| {
+        let body = plain("/v1/events", json!(events).to_string());
+        let sent = send(&system.ingest, &Method::POST, &body, &platform).await;
+        assert_eq!(sent.status, 202, "{sent:?}");
+    };
+    // The same principal of another tenant, and so many that all partitions have some.
+    post((0..3).map(|n| event("nixx", &format!("e{n}"), n)).collect()).await;
+    let document = system.projection.get("/openapi.json").await.body;
+    let mut asked = Vec::new();
+    for operation in operations(&document) {
+        if operation.method == Method::GET && operation.says.get("security").is_some() {
+            asked.extend(
+                operation
+                    .examples()
+                    .iter()
+                    .map(|one| plain(&one.path.replace("acme", "nixx"), String::new())),
+            );
+        }
+    }
+    let answers = async || {
+        let mut answers = Vec::new();
+        for example in &asked {
+            let answer = send(&system.projection, &Method::GET, example, &other).await;
+            answers.push((example.path.clone(), answer.status, of_tenant(answer.body)));
+        }
+        answers
+    };
+    settled(&system, &platform).await;
+    let before = answers().await;
+    let of_others = |n: u32| {
+        let mut one = event("acme", &format!("{MARK}-{n}"), 1_000);
+        one["principal_id"] = json!(format!("user_{n}"));
+        one
+    };
+    post((0..200).map(of_others).collect()).await;
+    post(vec![event("acme", MARK, 1_000)]).await;
+    settled(&system, &platform).await;
+    let answered = before
+        .iter()
+        .filter(|(_, status, _)| *status == 200)
+        .count();
+    assert!(answered > 50, "{answered} of {} are answered", before.len());
+    for (before, now) in before.iter().zip(answers().await) {
+        assert_eq!(*before, now);
     }
 }

@@ -37,6 +37,8 @@ const SPAN_SECONDS: u64 = 40 * 86_400;
 /// What was done, for a line at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    /// What was broken on purpose.
+    pub(crate) faults: AtomicUsize,
     pub(crate) acknowledged: AtomicUsize,
     pub(crate) read: AtomicUsize,
     /// Answers that said "later".
@@ -50,7 +52,8 @@ impl fmt::Display for Tally {
         let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
         write!(
             f,
-            "{} events acknowledged, {} states read, {} refused, {} unanswered",
+            "{} faults, {} events acknowledged, {} states read, {} refused, {} unanswered",
+            count(&self.faults),
             count(&self.acknowledged),
             count(&self.read),
             count(&self.refused),
@@ -122,6 +125,17 @@ impl Load {
         }
     }
 
+    /// Notes that something is broken now.
+    pub(crate) fn fault(&self, what: &str) {
+        self.tally.faults.fetch_add(1, Ordering::SeqCst);
+        self.progress(what);
+    }
+
+    fn progress(&self, what: &str) {
+        let since = self.started.elapsed().as_secs_f64();
+        eprintln!("{since:.1} s, {what}: {}", self.tally);
+    }
+
     /// Waits until so many more events were acknowledged and states read.
     pub(crate) async fn goes_on(&self, steps: usize, within: Duration, what: &str) {
         let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
@@ -131,6 +145,7 @@ impl Load {
             count(acknowledged) >= events && count(read) >= states
         })
         .await;
+        self.progress(what);
     }
 
     /// Waits until callers are told to come later.

@@ -55,20 +55,24 @@ async fn answers_that_break_off_and_connections_that_are_forgotten_cost_no_event
         for needle in needles {
             for _ in 0..TIMES {
                 proxy.reset_within_answer(needle);
+                load.fault("an answer is torn");
                 load.goes_on(PASSAGE / 5, RECOVERY, "after a torn answer")
                     .await;
             }
             proxy.swallow_after(needle);
+            load.fault("an answer is lost");
             load.goes_on(PASSAGE / 5, RECOVERY, "after a lost answer")
                 .await;
         }
         let torn = needles.len() * (TIMES + 1);
         assert_eq!(proxy.sprung(), torn as u64, "each was met");
         proxy.forget();
+        load.fault("connections are forgotten");
         // Who had asked before that waits for an answer that nobody owes any more.
         load.goes_on(PASSAGE, HALF_OPEN, "after connections were forgotten")
             .await;
         proxy.slow_down(SLOW);
+        load.fault("the line is slow");
         load.goes_on(PASSAGE, DEADLINE, "on a slow line").await;
         // A sweep that waits on a connection which was forgotten, by a line that confirms what it is sent,
         // does so until the deadline of its step, 90 s: here whoever has forgotten says so.
@@ -85,12 +89,14 @@ async fn a_line_that_is_cut_or_stalls_is_told_to_callers_in_time() {
     let fleet = Fleet::start(db.url(), [&through, &through], &[]).await;
     under_load(&fleet, db.url(), async |load| {
         proxy.cut();
+        load.fault("the line is cut");
         load.is_refused(RECOVERY, "the line is cut").await;
         proxy.heal();
         fleet.serves(Instant::now()).await;
         load.goes_on(PASSAGE, RECOVERY, "after the line was cut")
             .await;
         proxy.stall();
+        load.fault("the line stalls");
         load.is_refused(LATEST, "nothing gets through").await;
         proxy.heal();
     })
@@ -123,6 +129,7 @@ async fn a_postgres_that_others_have_filled_with_connections_is_told_to_callers_
             ours.get::<_, i64>(0) == 0
         })
         .await;
+        load.fault("strangers have all places");
         load.is_refused(RECOVERY, "nobody is let in").await;
         drop(strangers);
     })

@@ -248,3 +248,30 @@ async fn next(
         .ask(async |connection| log::feed(connection, tenant_id, types, reaches, limit).await)
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_token_that_this_log_could_have_given_is_taken_and_no_other(
+            positions in prop::collection::btree_map(0..20_i32, 0..i64::MAX, 0..5),
+            rubbish in prop_oneof!["[0-9:,-]{0,20}", any::<String>()],
+            partitions in 1..20_i32,
+        ) {
+            let mut version = Version::default();
+            for (partition, seq) in positions {
+                version.raise(Position { partition, seq });
+            }
+            let is_of_log = version.partitions().all(|partition| partition < partitions);
+            let taken = token(&version.to_string(), partitions).ok();
+            prop_assert_eq!(taken, is_of_log.then_some(version));
+            match token(&rubbish, partitions) {
+                Ok(taken) => prop_assert!(taken.partitions().all(|partition| partition < partitions)),
+                Err(refused) => prop_assert!(refused.detail.contains("after")),
+            }
+        }
+    }
+}

@@ -193,6 +193,8 @@ fn label_of(parameter: &str, label: String) -> Result<String, Problem> {
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
     fn take(query: &str) -> Result<Asked, Problem> {
         let query = query
@@ -250,6 +252,88 @@ mod tests {
         ] {
             let refused = take(query).err().expect(query);
             assert!(refused.detail.contains(says), "{query}: {}", refused.detail);
+        }
+    }
+
+    /// What an answer depends on.
+    fn meant(asked: Result<Asked, Problem>) -> Result<(Question, Vec<String>, bool), String> {
+        let meant = asked.map(|one| (one.question, one.subjects, one.by_subject));
+        meant.map_err(|refused| refused.detail)
+    }
+
+    /// A parameter with a value, most of them such as it takes.
+    fn pair() -> impl Strategy<Value = (&'static str, String)> {
+        let known = select(vec![
+            ("from", "2026-01-01T00:00:00Z"),
+            ("to", "2026-02-01T00:00:00.5Z"),
+            ("windowSize", "HOUR"),
+            ("windowTimeZone", "Europe%2FBerlin"),
+            ("subject", "a"),
+            ("subject", "b%20c"),
+            ("groupBy", "model"),
+            ("groupBy", "subject"),
+            ("groupBy", "%2Fa~1b"),
+            ("filterGroupBy%5Bmodel%5D", "m1"),
+            ("filterGroupBy%5Ba.b%5D", ""),
+            (
+                "advancedMeterGroupByFilters",
+                "%7B%22kind%22:%7B%22$in%22:[%22x%22]%7D%7D",
+            ),
+            (
+                "advancedMeterGroupByFilters",
+                "%7B%22model%22:%7B%22$eq%22:%22x%22%7D%7D",
+            ),
+            ("clientId", "c"),
+        ]);
+        let rubbish = prop_oneof![
+            "[a-zA-Z0-9:.%-]{0,12}",
+            "(%[0-9A-F]{2}){0,6}",
+            "[0-9]{4}-[0-9]{2}"
+        ];
+        (known, rubbish, 0..4_u8).prop_map(|((name, value), rubbish, dice)| match dice {
+            0 => (name, rubbish),
+            _ => (name, value.to_owned()),
+        })
+    }
+
+    fn query(pairs: &[(&str, String)]) -> String {
+        let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+
+    proptest! {
+        #[test]
+        fn a_meter_is_asked_the_same_in_any_order_of_its_parameters(
+            pairs in prop::collection::vec(pair(), 0..8),
+            at in any::<Index>(),
+        ) {
+            let asked = meant(take(&query(&pairs)));
+            if let Err(detail) = &asked {
+                // Refused by the name of what is wrong.
+                let names = |(name, _): &(&str, String)| {
+                    let base = name.split('%').next().unwrap_or(name);
+                    detail.contains(base)
+                };
+                prop_assert!(pairs.iter().any(names), "{detail}");
+                return Ok(());
+            }
+            let (question, subjects, _) = asked.clone().unwrap();
+            let range = question.range;
+            prop_assert!(range.start.zip(range.end).is_none_or(|(start, end)| start <= end));
+            prop_assert!(subjects.windows(2).all(|pair| pair[0] < pair[1]));
+            // Labels of a dimension are given in an order; those of different names in any.
+            let mut moved = pairs.clone();
+            moved.rotate_left(at.index(pairs.len() + 1));
+            moved.sort_by_key(|(name, _)| std::cmp::Reverse(*name));
+            let mut sorted = pairs;
+            sorted.sort_by_key(|(name, _)| *name);
+            let set = |asked: Result<(Question, Vec<String>, bool), String>| {
+                let (mut question, subjects, by_subject) = asked.unwrap();
+                question.grouping.by.sort();
+                question.grouping.keep.values_mut().for_each(|labels| labels.sort());
+                (question, subjects, by_subject)
+            };
+            prop_assert_eq!(set(meant(take(&query(&moved)))), set(meant(take(&query(&sorted)))));
         }
     }
 }
