@@ -46,7 +46,6 @@ impl Several<'_> {
         let rules = found.rules.iter().map(|over| &over.rule);
         Ok(page.map(|page| StateList {
             version: found.version(),
-            as_of: self.asked.instant().or(found.data_through()),
             data_through: found.data_through(),
             staleness_seconds: found.staleness_seconds,
             erasures: found.erasures(),

@@ -228,7 +228,6 @@ impl<'a> Several<'a> {
             let states = rows::states(self.query, chosen, finished, &found.lags(Complete::Totals))?;
             Ok(TenantState {
                 version: found.version(),
-                as_of: self.asked.instant().or(found.data_through()),
                 data_through: found.data_through(),
                 staleness_seconds: found.staleness_seconds,
                 erasures: found.erasures(),

@@ -48,14 +48,6 @@ impl TenantQuery {
         }
     }
 
-    /// The instant that was asked for.
-    pub fn instant(&self) -> Option<Timestamp> {
-        match self.as_of {
-            Some(AsOf::Instant(instant)) => Some(instant),
-            _ => None,
-        }
-    }
-
     /// The same of one principal.
     pub(super) fn of(&self, principal_id: &str) -> StateQuery {
         let (selection, question) = (self.selection.clone(), self.question.clone());
@@ -68,8 +60,6 @@ impl TenantQuery {
 pub struct TenantState {
     /// Where the answer stands in every partition.
     pub version: Version,
-    /// The instant that was asked for, or the newest stamp of what it knows.
-    pub as_of: Option<Timestamp>,
     /// The newest stamp of what it knows.
     pub data_through: Option<Timestamp>,
     /// How far this database is behind its primary; 0 on it.
@@ -143,8 +133,6 @@ pub enum PageEnd {
 pub struct StateList {
     /// Where the page stands, and so every other one, in the partitions that the list is about.
     pub version: Version,
-    /// The instant that was asked for, or the newest stamp of what it knows.
-    pub as_of: Option<Timestamp>,
     /// The newest stamp of what it knows.
     pub data_through: Option<Timestamp>,
     /// How far this database is behind its primary; 0 on it.

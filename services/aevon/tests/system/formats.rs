@@ -83,6 +83,11 @@ async fn rows_say_what_the_whole_answer_says() {
     .concat();
     assert_eq!(rows(&table), expected);
 
+    // Titles are of what was asked, also where nobody is there to be listed.
+    let nobody = "/v1/state/nobody?rule=calls&group_by=model&granularity=1h";
+    let nobody = get(&system.projection, nobody, &[("accept", "text/csv")]).await;
+    assert_eq!(rows(&nobody), titles);
+
     let refused = get(
         &system.projection,
         "/v1/state/acme/p?rule=x",

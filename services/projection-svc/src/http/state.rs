@@ -176,7 +176,11 @@ pub(crate) async fn get_by_parameter(
     let tenant_id = authorized_tenant(&projection, &request).await?;
     let mut parameters = Parameters::of(&request)?;
     let mut names = parameters.all("principal_id");
-    match parameters.one("scope")?.as_deref() {
+    let scope = parameters.one("scope")?;
+    if scope.is_some() || names.len() == 1 {
+        check_no_list(&mut parameters)?;
+    }
+    match scope.as_deref() {
         None if names.len() == 1 => {
             let principal_id = identifier("principal_id", names.remove(0))?;
             answer(&projection, &request, tenant_id, principal_id, parameters).await
@@ -188,6 +192,17 @@ pub(crate) async fn get_by_parameter(
         Some("tenant") => Err(invalid("scope", "excludes principal_id")),
         Some(other) => Err(invalid("scope", format!("{other:?} is not tenant"))),
     }
+}
+
+/// That nothing is asked for that only a list has.
+fn check_no_list(parameters: &mut Parameters) -> Result<(), Problem> {
+    for name in ["order_by", "limit", "cursor"] {
+        if parameters.one(name)?.is_some() {
+            let reason = "is of a list, which the total of a tenant and the state of a single principal are not";
+            return Err(invalid(name, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Takes the principal of a route that has it among its parameters.
@@ -242,7 +257,12 @@ async fn answer(
     determinants.push(query.principal_id.clone());
     determinants.push(erasures(state.erasures));
     let states = once((Some(query.principal_id.as_str()), answer.states.as_slice()));
-    sending.send((&answer.version, determinants), (&answer, None), states)
+    sending.send(
+        &query.question,
+        (&answer.version, determinants),
+        (&answer, None),
+        states,
+    )
 }
 
 /// How an answer is sent to a caller.
@@ -263,6 +283,7 @@ impl Sending {
     /// the caller has it.
     fn send<'a>(
         &self,
+        question: &Question,
         (version, determinants): (&Version, Vec<String>),
         (whole, next): (&impl Serialize, Option<&str>),
         states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
@@ -279,7 +300,7 @@ impl Sending {
         Ok(match self.format {
             _ if is_known => response.finish(),
             Format::Json => response.json(whole),
-            Format::Csv => response.body(lines::as_csv(states)?),
+            Format::Csv => response.body(lines::as_csv(&question.grouping.by, states)?),
             Format::Ndjson => response.body(lines::as_ndjson(states)?),
         })
     }

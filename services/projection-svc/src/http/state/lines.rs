@@ -2,6 +2,7 @@
 
 use super::shown::{RuleAnswer, WindowValue};
 use crate::http::format::{csv, ndjson};
+use aevon_core::json::Path;
 use aevon_service::problem::Problem;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -48,16 +49,16 @@ pub(crate) fn as_ndjson<'a>(
     ndjson(states.flat_map(|(principal_id, states)| lines(principal_id, states)))
 }
 
-/// States of principals as CSV: a group has a column for each dimension, `group.model`.
+/// States of principals as CSV: a group has a column for each dimension that was asked for, `group.model`,
+/// whatever there is to be told of.
 ///
 /// # Errors
 /// 500.
 pub(crate) fn as_csv<'a>(
+    by: &[Path],
     states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
 ) -> Result<Vec<u8>, Problem> {
-    let values = states.clone().flat_map(|(_, states)| states);
-    let dimensions = values.flat_map(|state| state.dimensions);
-    let dimensions: BTreeSet<&str> = dimensions.map(String::as_str).collect();
+    let dimensions: BTreeSet<String> = by.iter().map(Path::short).collect();
     let dimensions = &dimensions;
     let fixed = |names: &[&'static str]| names.iter().map(|name| Cow::from(*name)).collect();
     let mut titles: Vec<Cow<'a, str>> = fixed(&[
@@ -93,7 +94,7 @@ pub(crate) fn as_csv<'a>(
             shown(value.window_start.map(|at| at.to_string())),
             shown(value.window_end.map(|at| at.to_string())),
         ];
-        let label = |name: &&str| value.group.as_ref().and_then(|group| group.label(name));
+        let label = |name: &String| value.group.as_ref().and_then(|group| group.label(name));
         cells.extend(dimensions.iter().map(|name| text(label(name))));
         cells.extend([
             text(value.value.as_deref()),

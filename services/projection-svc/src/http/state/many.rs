@@ -85,7 +85,7 @@ pub(crate) struct List<'a> {
     /// Where every page stands, in all partitions that the list is about.
     #[schema(value_type = String)]
     version: &'a Version,
-    /// The instant asked for, or the newest stamp of what the list knows.
+    /// The newest stamp of what the list knows.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     as_of: Option<Timestamp>,
     items: Vec<Item<'a>>,
@@ -138,10 +138,15 @@ pub(super) async fn total(
     span.record("raw", state.raw_events);
     let answer = Answer::total(&query, &state);
     let mut determinants = rules_of(&answer.states);
-    determinants.extend(determinants_of(&query));
+    determinants.extend(of_question(&query.tenant_id, &query.question));
     determinants.push(erasures(state.erasures));
     let states = once((None, answer.states.as_slice()));
-    sending.send((&state.version, determinants), (&answer, None), states)
+    sending.send(
+        &query.question,
+        (&state.version, determinants),
+        (&answer, None),
+        states,
+    )
 }
 
 /// A list: of those who are named, or of all.
@@ -168,7 +173,6 @@ pub(super) async fn list(
         check_by_value(&query)?;
     }
     let asked = List::asked(&query, is_by_value);
-    let instant = query.instant();
     let which = match names.is_empty() {
         false => Which::Named(named(names)?),
         true => {
@@ -193,26 +197,24 @@ pub(super) async fn list(
     let list = read.map_err(|error| problem(&error))?;
     span.record("buckets", list.buckets);
     span.record("raw", list.raw_events);
-    let shown = List::new(&query, &list, (&asked, instant));
+    let shown = List::new(&query, &list, &asked);
     let rules = list
         .rules
         .iter()
         .map(|(name, version)| format!("{name}:{version}"));
     let mut determinants: Vec<String> = rules.collect();
-    determinants.extend(determinants_of(&query));
-    determinants.push(format!("{instant:?} {which:?}"));
+    determinants.extend(of_question(&query.tenant_id, &query.question));
+    determinants.push(format!("{which:?}"));
     determinants.push(erasures(list.erasures));
     let states = shown.items.iter();
     let states = states.map(|item| (Some(item.principal_id), item.states.as_slice()));
     let whole = (&shown, shown.next.as_deref());
-    sending.send((&list.version, determinants), whole, states)
-}
-
-/// What an answer is a function of, beside its version, its rules and its page.
-fn determinants_of(query: &TenantQuery) -> Vec<String> {
-    let mut parts = of_question(&query.tenant_id, &query.question);
-    parts.push(format!("{:?}", query.instant()));
-    parts
+    sending.send(
+        &query.question,
+        (&list.version, determinants),
+        whole,
+        states,
+    )
 }
 
 fn query(
@@ -279,6 +281,13 @@ fn page_of(
         let reason = "is one of another list: all other parameters stay as they were";
         return Err(invalid("cursor", reason));
     }
+    if is_older(&version, &query.min_version) {
+        let reason = format!(
+            "is of a list at {version}, which does not know min_version {}: ask for its first page anew",
+            query.min_version
+        );
+        return Err(invalid("cursor", reason));
+    }
     let principal_id = identifier("cursor", ended.principal_id)?;
     let value = ended.value.map(|text| amount(&text).ok_or_else(wrong));
     let value = value.transpose()?;
@@ -318,20 +327,20 @@ fn is_of(query: &TenantQuery, version: &Version, rules: &[(String, i32)]) -> boo
     let at = |partition| version.of(partition);
     let is_at_version = match &query.as_of {
         Some(AsOf::Version(asked)) => version.partitions().all(|p| asked.of(p) == at(p)),
-        // An instant is part of what was asked.
+        // The first page came down from there to the version that the cursor names.
         None | Some(AsOf::Instant(_)) => true,
-    };
-    let newest = &query.min_version;
-    let is_older = |p| {
-        at(p)
-            .zip(newest.of(p))
-            .is_some_and(|(at, newest)| at < newest)
     };
     is_at_version
         && names.iter().all(is_there)
         && pinned.iter().all(|rule| rules.contains(rule))
         && rules.iter().all(is_named)
-        && !newest.partitions().any(is_older)
+}
+
+/// Whether a version lies before another in any partition of both.
+fn is_older(version: &Version, newest: &Version) -> bool {
+    let is_older = |(at, newest)| at < newest;
+    let positions = |p| version.of(p).zip(newest.of(p));
+    newest.partitions().filter_map(positions).any(is_older)
 }
 
 /// A value as an answer shows it.
@@ -343,19 +352,14 @@ fn amount(text: &str) -> Option<Amount> {
 
 impl<'a> List<'a> {
     /// What a cursor is good for, beside the version and the rules that it names: whether these were
-    /// asked for or found makes no difference.
+    /// asked for, by which instant, or found makes no difference.
     fn asked(query: &TenantQuery, is_by_value: bool) -> String {
-        let parts = of_question(&query.tenant_id, &query.question);
-        let asked = format!("{parts:?} {:?} {is_by_value}", query.instant());
-        digest(&[asked])
+        let mut parts = of_question(&query.tenant_id, &query.question);
+        parts.push(is_by_value.to_string());
+        digest(&parts)
     }
 
-    /// An instant that was asked for stands on every page.
-    fn new(
-        query: &'a TenantQuery,
-        list: &'a StateList,
-        (asked, instant): (&str, Option<Timestamp>),
-    ) -> Self {
+    fn new(query: &'a TenantQuery, list: &'a StateList, asked: &str) -> Self {
         let item = |listed: &'a Listed| Item {
             principal_id: &listed.principal_id,
             states: listed.states.iter().map(RuleAnswer::new).collect(),
@@ -368,7 +372,7 @@ impl<'a> List<'a> {
             timezone: query.question.zone.name(),
             tzdb: (!query.question.zone.is_utc()).then(tzdb),
             version: &list.version,
-            as_of: instant.or(list.as_of),
+            as_of: list.data_through,
             items: list.items.iter().map(item).collect(),
             next: list
                 .next

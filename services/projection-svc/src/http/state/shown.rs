@@ -39,7 +39,7 @@ pub(crate) struct Answer<'a> {
     /// ever.
     #[schema(value_type = String)]
     pub(super) version: Version,
-    /// When that event was ingested; of a total the instant asked for, or the newest stamp among them.
+    /// When that event was ingested; of a total the newest of them.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     as_of: Option<Timestamp>,
     /// Where there is just one state, its fields stand here too.
@@ -61,9 +61,6 @@ pub(crate) struct RuleAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) unit: Option<&'a str>,
-    /// The names of the dimensions that it is divided by, whether or not there is a group.
-    #[serde(skip)]
-    pub(super) dimensions: &'a [String],
     /// Ordered by window, then by group.
     pub(super) values: Vec<WindowValue<'a>>,
 }
@@ -164,7 +161,7 @@ impl<'a> Answer<'a> {
         let mut answer = Self::of(&query.tenant_id, &query.question, &state.states, meta);
         answer.scope = Some("tenant");
         answer.version = state.version.clone();
-        answer.as_of = state.as_of;
+        answer.as_of = state.data_through;
         answer
     }
 
@@ -221,7 +218,6 @@ impl<'a> RuleAnswer<'a> {
             rule_version: state.rule_version,
             operator,
             unit: state.rule.unit.as_deref(),
-            dimensions: &state.dimensions,
             values: state.values.iter().map(value).collect(),
         }
     }
