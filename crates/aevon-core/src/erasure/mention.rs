@@ -31,7 +31,9 @@ pub fn is_about(body: &[u8], faults: &str, identifier: &str) -> bool {
                 Some(owner) => owner == identifier,
                 None => mentions(event, identifier) || mentions(faults, identifier),
             }),
-        Err(_) => mentions(&String::from_utf8_lossy(body), identifier) || mentions(faults, identifier),
+        Err(_) => {
+            mentions(&String::from_utf8_lossy(body), identifier) || mentions(faults, identifier)
+        }
     }
 }
 
