@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod mention;
+mod spelled;
 
 pub use mention::is_about;
+pub use spelled::{Spelled, spelled};
 
 /// A version of a rule.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@
 mod check;
 mod cost;
 mod kind;
+mod literals;
 mod places;
 mod subject;
 
@@ -130,6 +131,11 @@ impl Filter {
     /// The places of an event that it reads, each with all that stands below it.
     pub fn places(&self) -> BTreeSet<Place> {
         places::of(self.program.expression())
+    }
+
+    /// The texts that are spelled out in it.
+    pub fn literals(&self) -> Vec<String> {
+        literals::of(self.program.expression())
     }
 
     /// Whether documents of so many bytes at most may be too large for it, so that its verdict depends on

@@ -14,11 +14,12 @@ const DISTRIBUTED: &str = "partitions|principals|tenants|events|voids|series|pre
                            sweep_checkpoints|sweep_leases|discards";
 
 /// About many partitions, and why.
-const OF_MANY: [(&str, &str); 33] = [
+const OF_MANY: [(&str, &str); 34] = [
     ("discards_due", "what is to be deleted, wherever"),
     ("export_heads", "the whole log"),
     ("export_holds", "the whole log"),
     ("export_principals", "all principals"),
+    ("import_principals_here", "all principals"),
     ("import_standing", "whether anything is here"),
     ("log_ahead", "where a tenant's feed is"),
     ("log_feed", "a tenant's feed"),

@@ -3,19 +3,24 @@
 //!
 //! Invariant: all of it is one transaction, and whatever changes the log is `erase_principal`, a function
 //! of the database that only the owner may call and that notes each erasure in `erasures`.
+//! Invariant: what an export is still being made into is erased by nobody: the rest of the import would
+//! bring back what was erased.
 //! Invariant: where no rule is in the way, no answer changes. Where one is, and that is wanted, what the
 //! buckets hold of the principal is folded anew from what is left (see `refold`).
 //! Ordering: rules, then the lease, then the events, and the partition's row last and shortly: writers
 //! wait for as long as it takes to blank what came in since.
 
-use crate::database::Connection;
+use crate::database::{Connection, IDLE_IN_TRANSACTION_TIMEOUT};
 use crate::error::StoreError;
+use crate::import::{self, Unfinished};
 use crate::partitions;
 use crate::principals::{self, Unknown};
 use crate::rules::{self, read_definition};
 use crate::statement::Statement;
 use crate::values::{JsonString, JsonText};
-use aevon_core::erasure::{self as core, Choice, Extent, Extents, Obstacle, Plan, Version};
+use aevon_core::erasure::{
+    self as core, Choice, Extent, Extents, Obstacle, Plan, Spelled, Version,
+};
 use aevon_core::identity::partition_of;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -38,6 +43,17 @@ pub struct Erasure {
     pub is_rehearsal: bool,
 }
 
+/// What there is of a principal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its events.
+    pub events: i64,
+    /// What was rejected of it.
+    pub rejected: usize,
+    /// Rules that have its name in them, and keep it.
+    pub spelled: Vec<Spelled>,
+}
+
 /// What was erased.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
@@ -49,6 +65,25 @@ pub struct Erased {
     pub rejected: i64,
     /// Places that were blanked though rules read them.
     pub blanked: Vec<Obstacle>,
+    /// Rules that have the name in them, and keep it.
+    pub spelled: Vec<Spelled>,
+}
+
+/// Why something is not erased.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The log is not all here.
+    #[error("an erasure would be undone by the rest of an import: {0}")]
+    Importing(Unfinished),
+    /// No event, and no rejected one, is theirs.
+    #[error("the tenant has no principal of that name, and nothing that was rejected names it")]
+    Nobody,
+    /// Places that were named and that no rule reads.
+    #[error("no rule reads {}: it is blanked anyhow", .0.join(", "))]
+    Unread(Vec<String>),
+    /// Rules read more than numbers of the events.
+    #[error("rules read what would be erased")]
+    InTheWay(Vec<Obstacle>),
 }
 
 /// Why nothing was erased.
@@ -57,15 +92,14 @@ pub enum ErasureError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No event, and no rejected one, is theirs.
-    #[error("the tenant has no principal of that name, and nothing that was rejected names it")]
-    Nobody,
-    /// Rules read more than numbers of the events.
-    #[error("rules read what would be erased")]
-    InTheWay(Vec<Obstacle>),
-    /// Places that were named and that no rule reads.
-    #[error("no rule reads {}: it is blanked anyhow", .0.join(", "))]
-    Unread(Vec<String>),
+    /// It ought not to be, as it was asked for.
+    #[error("{why}")]
+    Refused {
+        /// What it was about.
+        found: Found,
+        /// Why.
+        why: Refusal,
+    },
     /// Other events than those that were looked at came in meanwhile.
     #[error("events that other rules read came in meanwhile; run it again")]
     Moved,
@@ -80,9 +114,10 @@ impl From<diesel::result::Error> for ErasureError {
     }
 }
 
-/// Sweeps hold their lease, and `aevon rules apply` its lock, for less; what is computed in between
-/// takes as long as it takes.
-const SETTINGS: &str = "SET lock_timeout = '2min'; SET idle_in_transaction_session_timeout = 0";
+/// Sweeps hold their lease, and `aevon rules apply` its lock, for less; what is computed between two
+/// statements, of the longest history, too.
+const SETTINGS: &str =
+    "SET lock_timeout = '2min'; SET idle_in_transaction_session_timeout = '10min'";
 /// Most rejected events, of up to 256 KiB each, that are looked at together.
 const REJECTED_PAGE: i64 = 64;
 
@@ -123,20 +158,25 @@ async fn run(
     let partition = partition_of(tenant_id, principal_id, partitions);
     let principal_no = number(pg, partition, erasure).await?;
     let rejected = rejected(pg, erasure).await?;
-    if principal_no.is_none() && rejected.is_empty() {
-        return Err(ErasureError::Nobody);
-    }
     let look = Look {
         versions: versions(pg).await?,
         partition,
         principal_no: principal_no.unwrap_or_default(),
     };
-    let (plan, seen) = look.plan(pg, erasure, 0).await?;
-    if !plan.unread.is_empty() {
-        return Err(ErasureError::Unread(plan.unread));
-    }
-    if !plan.obstacles.is_empty() && !erasure.is_forced {
-        return Err(ErasureError::InTheWay(plan.obstacles));
+    let Looked {
+        plan,
+        events,
+        up_to: seen,
+    } = look.plan(pg, erasure, 0).await?;
+    let found = Found {
+        events,
+        rejected: rejected.len(),
+        spelled: core::spelled(&look.versions, principal_id),
+    };
+    let is_nobody = principal_no.is_none() && rejected.is_empty();
+    let unfinished = import::unfinished_in(pg).await?;
+    if let Some(why) = refusal(unfinished, is_nobody, &plan, erasure.is_forced) {
+        return Err(ErasureError::Refused { found, why });
     }
     let pseudonym = core::pseudonym(tenant_id, partition, partitions, random);
     let pseudonym = pseudonym.map_err(ErasureError::NoChance)?;
@@ -162,9 +202,14 @@ async fn run(
         refold::run(pg, &whose, &look.versions, &changed).await?;
     }
     // What came in meanwhile may be of a type, or of a size, that nobody has looked at. Nothing more
-    // does now.
+    // does now, and nobody who appends waits for longer than for another who appends.
+    pg.batch_execute(&format!(
+        "SET LOCAL idle_in_transaction_session_timeout = {}",
+        IDLE_IN_TRANSACTION_TIMEOUT.as_millis()
+    ))
+    .await?;
     partitions::lock(pg, &[partition]).await?;
-    let (later, _) = look.plan(pg, erasure, seen).await?;
+    let later = look.plan(pg, erasure, seen).await?.plan;
     if later
         .obstacles
         .iter()
@@ -178,7 +223,26 @@ async fn run(
         events,
         rejected,
         blanked: plan.obstacles,
+        spelled: found.spelled,
     })
+}
+
+/// Whether it is not to be; all was looked at by then.
+fn refusal(
+    unfinished: Option<Unfinished>,
+    is_nobody: bool,
+    plan: &Plan,
+    is_forced: bool,
+) -> Option<Refusal> {
+    match unfinished {
+        Some(unfinished) => Some(Refusal::Importing(unfinished)),
+        None if is_nobody => Some(Refusal::Nobody),
+        None if !plan.unread.is_empty() => Some(Refusal::Unread(plan.unread.clone())),
+        None if !plan.obstacles.is_empty() && !is_forced => {
+            Some(Refusal::InTheWay(plan.obstacles.clone()))
+        }
+        None => None,
+    }
 }
 
 async fn number(
@@ -244,24 +308,34 @@ struct Look {
     principal_no: i64,
 }
 
+/// What a look saw.
+struct Looked {
+    plan: Plan,
+    /// How many events.
+    events: i64,
+    /// The position of the last of them.
+    up_to: i64,
+}
+
 impl Look {
-    /// The plan by the events behind a position, and the position of the last of them.
+    /// The plan by the events behind a position.
     async fn plan(
         &self,
         pg: &mut AsyncPgConnection,
         erasure: &Erasure,
         after: i64,
-    ) -> Result<(Plan, i64), StoreError> {
+    ) -> Result<Looked, StoreError> {
         let query = diesel::sql_query(include_str!("sql/erasure_extents.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<BigInt, _>(self.principal_no)
             .bind::<BigInt, _>(after);
-        let rows: Vec<(String, i64, i64, i64)> =
-            Statement::<_, (Text, BigInt, BigInt, BigInt)>::new(query)
+        let rows: Vec<(String, i64, i64, i64, i64)> =
+            Statement::<_, (Text, BigInt, BigInt, BigInt, BigInt)>::new(query)
                 .load(pg)
                 .await?;
-        let seen = rows.iter().map(|row| row.3).max().unwrap_or(after);
-        let extent = |(event_type, data, metadata, _): (String, i64, i64, i64)| {
+        let up_to = rows.iter().map(|row| row.3).max().unwrap_or(after);
+        let events = rows.iter().map(|row| row.4).sum();
+        let extent = |(event_type, data, metadata, ..): (String, i64, i64, i64, i64)| {
             let extent = Extent {
                 data: data.unsigned_abs(),
                 metadata: metadata.unsigned_abs(),
@@ -269,8 +343,11 @@ impl Look {
             (event_type, extent)
         };
         let extents: Extents = rows.into_iter().map(extent).collect();
-        let plan = core::plan(&self.versions, &extents, &erasure.choice);
-        Ok((plan, seen))
+        Ok(Looked {
+            plan: core::plan(&self.versions, &extents, &erasure.choice),
+            events,
+            up_to,
+        })
     }
 }
 

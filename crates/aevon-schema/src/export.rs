@@ -147,7 +147,7 @@ async fn rules(pg: &mut AsyncPgConnection) -> Result<Vec<String>, StoreError> {
     rows.iter().map(line).collect()
 }
 
-async fn erasure_lines(pg: &mut AsyncPgConnection) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn erasure_lines(pg: &mut AsyncPgConnection) -> Result<Vec<String>, StoreError> {
     let query = diesel::sql_query(include_str!("sql/export_erasures.sql"));
     let rows: Vec<ErasureRow> = Statement::<_, ErasureColumns>::new(query).load(pg).await?;
     let line = |row: ErasureRow| {
@@ -235,10 +235,28 @@ pub async fn events(
     partition: i32,
     after: i64,
 ) -> Result<Vec<String>, StoreError> {
+    between(connection, partition, after, header.head(partition)).await
+}
+
+/// The event at a place.
+pub(crate) async fn event_at(
+    connection: &mut Connection,
+    partition: i32,
+    seq: i64,
+) -> Result<Option<String>, StoreError> {
+    Ok(between(connection, partition, seq - 1, seq).await?.pop())
+}
+
+async fn between(
+    connection: &mut Connection,
+    partition: i32,
+    after: i64,
+    up_to: i64,
+) -> Result<Vec<String>, StoreError> {
     let query = diesel::sql_query(include_str!("sql/export_events.sql"))
         .bind::<Integer, _>(partition)
         .bind::<BigInt, _>(after)
-        .bind::<BigInt, _>(header.head(partition))
+        .bind::<BigInt, _>(up_to)
         .bind::<BigInt, _>(EVENTS);
     let rows: Vec<EventRow> = Statement::<_, EventColumns>::new(query)
         .load(&mut connection.pg)

@@ -3,17 +3,64 @@
 //! Invariant: everything keeps the number, the place and the stamp that it had.
 //! Invariant: an import that was broken off goes on, and only with the export that it began with: what is
 //! here of each partition, and of the principals, says where. Buckets are made by sweeps, as always.
+//! Invariant: until it is finished, nobody else has written to the log. What is here when it goes on is
+//! compared with the export (see [`Part`]); each transaction finds what the one before it left.
 
 use crate::database::Connection;
 use crate::error::StoreError;
 use crate::statement::Statement;
-use crate::values::{JsonText, to_pg};
+use crate::values::{JsonText, from_pg, to_pg};
 use crate::{events, partitions, voids};
 use aevon_core::append::NewVoid;
-use aevon_core::export::{Erasure, Event, Principal, Rule};
+use aevon_core::export::{Erasure, Event, Header, Principal, Rule};
 use aevon_core::position::Position;
+use aevon_core::time::Timestamp;
+use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+mod part;
+
+pub use part::{Foreign, Part};
+
+/// An import into a database that was begun and is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an import that was begun at {begun_at} isn't finished, so that a part of the log is missing: run `aevon \
+     import` again with the same file"
+)]
+pub struct Unfinished {
+    /// When.
+    pub begun_at: Timestamp,
+}
+
+/// The import that isn't finished, where there is one and the role may know.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn unfinished(connection: &mut Connection) -> Result<Option<Unfinished>, StoreError> {
+    unfinished_in(&mut connection.pg).await
+}
+
+pub(crate) async fn unfinished_in(
+    pg: &mut AsyncPgConnection,
+) -> Result<Option<Unfinished>, StoreError> {
+    let query = "SELECT has_table_privilege('imports', 'SELECT')";
+    let (may_know,): (bool,) = Statement::<_, (Bool,)>::new(diesel::sql_query(query))
+        .get_result(pg)
+        .await?;
+    if !may_know {
+        return Ok(None);
+    }
+    let query = "SELECT min(i.begun_at) FROM imports i WHERE i.finished_at IS NULL";
+    let (begun_at,): (Option<PgTimestamp>,) =
+        Statement::<_, (Nullable<Timestamptz>,)>::new(diesel::sql_query(query))
+            .get_result(pg)
+            .await?;
+    Ok(begun_at.map(|begun_at| Unfinished {
+        begun_at: from_pg(begun_at),
+    }))
+}
 
 /// Why nothing is imported, or no more.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +71,13 @@ pub enum ImportError {
     /// There is something else.
     #[error("the database is not empty, and holds no part of this export")]
     NotEmpty,
-    /// Somebody else writes.
+    /// Somebody else has written before it went on.
+    #[error("{0}: the import can't go on. {BEGIN_ANEW}")]
+    Foreign(Foreign),
+    /// Somebody else writes while it runs.
     #[error(
-        "partition {partition} is at {found} and not at {expected}: somebody else writes to this database"
+        "partition {partition} is at position {found} where the import left it at {expected}: somebody else \
+         writes to this database, and the import can't go on. {BEGIN_ANEW}"
     )]
     Moved {
         /// Where.
@@ -37,6 +88,10 @@ pub enum ImportError {
         expected: i64,
     },
 }
+
+/// What to do where somebody else has written.
+const BEGIN_ANEW: &str =
+    "Import into an empty database, and start no service before it is finished";
 
 impl From<diesel::result::Error> for ImportError {
     fn from(error: diesel::result::Error) -> Self {
@@ -57,34 +112,71 @@ pub struct Import {
     pub heads: Vec<i64>,
 }
 
-/// Looks what is here of the export that has this SHA-256.
+impl Import {
+    fn partitions(&self) -> Vec<i32> {
+        (0..).zip(&self.heads).map(|(number, _)| number).collect()
+    }
+}
+
+/// Looks what is here of the export that has this SHA-256, with which `part` was compared to its end.
 ///
 /// # Errors
-/// [`ImportError::NotEmpty`], or the database failed.
+/// [`ImportError::NotEmpty`], [`ImportError::Foreign`], [`ImportError::Moved`], or the database failed.
 pub async fn standing(
     connection: &mut Connection,
-    partitions: i32,
+    part: &Part,
     export_hash: [u8; 32],
 ) -> Result<Import, ImportError> {
     let query = diesel::sql_query(include_str!("sql/import_standing.sql"))
         .bind::<Binary, _>(export_hash.as_slice());
-    let row: (bool, bool, bool, bool, i64) =
-        Statement::<_, (Bool, Bool, Bool, Bool, BigInt)>::new(query)
-            .get_result(&mut connection.pg)
-            .await?;
-    let (is_begun, is_finished, is_other, is_filled, principal_no) = row;
+    let row: (bool, bool, bool, bool) = Statement::<_, (Bool, Bool, Bool, Bool)>::new(query)
+        .get_result(&mut connection.pg)
+        .await?;
+    let (is_begun, is_finished, is_other, is_filled) = row;
     if is_other || is_filled && !is_begun {
         return Err(ImportError::NotEmpty);
     }
-    let all: Vec<i32> = (0..partitions).collect();
-    let found = events::heads(&connection.pg, &all, None).await?;
-    let head = |partition: &i32| found.get(partition).map_or(0, |head| head.seq);
+    if is_begun && !is_finished {
+        part.check()?;
+        still(&mut connection.pg, part.principal_no(), part.heads()).await?;
+    }
     Ok(Import {
         is_begun,
         is_finished,
-        principal_no,
-        heads: all.iter().map(head).collect(),
+        principal_no: part.principal_no(),
+        heads: part.heads().to_vec(),
     })
+}
+
+/// That the log ends where it did.
+async fn still(
+    pg: &mut AsyncPgConnection,
+    principal_no: i64,
+    heads: &[i64],
+) -> Result<(), ImportError> {
+    let all: Vec<i32> = (0..).zip(heads).map(|(partition, _)| partition).collect();
+    let found = events::heads(pg, &all, None).await?;
+    for (partition, expected) in all.into_iter().zip(heads) {
+        let found = found.get(&partition).map_or(0, |head| head.seq);
+        if found != *expected {
+            let expected = *expected;
+            return Err(ImportError::Moved {
+                partition,
+                found,
+                expected,
+            });
+        }
+    }
+    still_last(pg, principal_no).await
+}
+
+/// That nobody has come behind a principal.
+async fn still_last(pg: &mut AsyncPgConnection, principal_no: i64) -> Result<(), ImportError> {
+    let last = part::last_principal(pg).await?;
+    match last == principal_no {
+        true => Ok(()),
+        false => Err(ImportError::Foreign(Foreign::Principal(last))),
+    }
 }
 
 /// Sets a sequence behind what has a number already.
@@ -167,22 +259,26 @@ fn column<'a, R, T>(list: &'a [R], field: impl Fn(&'a R) -> T) -> Vec<T> {
 /// Adds principals; those that are here already are passed over.
 ///
 /// # Errors
-/// [`StoreError`]; nothing was changed then.
+/// [`ImportError`]; nothing was changed then.
 pub async fn principals(
     connection: &mut Connection,
     import: &mut Import,
     list: &[Principal<'_>],
-) -> Result<(), StoreError> {
+) -> Result<(), ImportError> {
     let known = list.partition_point(|one| one.principal_no <= import.principal_no);
     let list = &list[known..];
     let Some(last) = list.last() else {
         return Ok(());
     };
     let of = partitions_of(list.iter().map(|one| one.partition));
+    let all = import.partitions();
     connection.begin_use();
     connection
         .pg
-        .transaction::<_, StoreError, _>(async |pg| {
+        .transaction::<_, ImportError, _>(async |pg| {
+            // Whoever gives a number has locked a partition.
+            partitions::lock(pg, &all).await?;
+            still_last(pg, import.principal_no).await?;
             let query = diesel::sql_query(include_str!("sql/import_principals.sql"))
                 .bind::<Array<Integer>, _>(&of)
                 .bind::<Array<BigInt>, _>(column(list, |one| one.principal_no))
@@ -281,19 +377,38 @@ pub async fn events(
     Ok(())
 }
 
-/// Notes that all of it is here.
+/// Notes that all of it is here, and nothing else.
 ///
 /// # Errors
-/// [`StoreError`].
-pub async fn finish(connection: &mut Connection, export_hash: [u8; 32]) -> Result<(), StoreError> {
-    let query = "UPDATE imports SET finished_at = now() WHERE export_hash = $1";
-    diesel::sql_query(query)
-        .bind::<Binary, _>(export_hash.as_slice())
-        .execute(&mut connection.pg)
-        .await?;
-    // The planner is to know what is here before anybody asks.
-    Ok(connection
+/// [`ImportError`]; nothing was changed then.
+pub async fn finish(
+    connection: &mut Connection,
+    import: &Import,
+    header: &Header,
+    export_hash: [u8; 32],
+) -> Result<(), ImportError> {
+    let all = import.partitions();
+    let heads: Vec<i64> = all
+        .iter()
+        .map(|partition| header.head(*partition))
+        .collect();
+    connection.begin_use();
+    connection
         .pg
-        .batch_execute("ANALYZE principals, events, voids")
-        .await?)
+        .transaction::<_, ImportError, _>(async |pg| {
+            partitions::lock(pg, &all).await?;
+            still(pg, import.principal_no, &heads).await?;
+            let query = "UPDATE imports SET finished_at = now() WHERE export_hash = $1";
+            diesel::sql_query(query)
+                .bind::<Binary, _>(export_hash.as_slice())
+                .execute(pg)
+                .await?;
+            Ok(())
+        })
+        .await?;
+    connection.end_use();
+    // The planner is to know what is here before anybody asks.
+    let analyze = "ANALYZE principals, events, voids";
+    connection.pg.batch_execute(analyze).await?;
+    Ok(())
 }

@@ -33,6 +33,7 @@ pub(crate) const ACCESS: Access = Access {
         ("series", "SELECT"),
         ("pre_aggregates", "SELECT"),
         ("sweep_checkpoints", "SELECT"),
+        ("imports", "SELECT"),
     ],
 };
 

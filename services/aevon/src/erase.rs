@@ -4,8 +4,8 @@
 
 use crate::output::say;
 use crate::{identifier, reach};
-use aevon_core::erasure::{Choice, Obstacle};
-use aevon_schema::erasure::{self, Erased, Erasure, ErasureError};
+use aevon_core::erasure::{Choice, Obstacle, Spelled};
+use aevon_schema::erasure::{self, Erased, Erasure, ErasureError, Found, Refusal};
 use aevon_service::settings::Settings;
 use anyhow::bail;
 use clap::Args;
@@ -17,8 +17,8 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     aevon erase --tenant acme --principal ann@example.org --dry-run\n  \
     aevon erase --tenant acme --principal ann@example.org --keep data.region --keep data.status\n  \
     aevon erase --tenant acme --principal ann@example.org --keep data.region --force\n\n\
-    Needs the owner of the schema. It can't be undone; backups, and exports that were made before, still\n\
-    have the events. Exit codes: 0 erased, 1 refused (standard error lists which rule reads which place)\n\
+    Needs the owner of the schema, and no import under way. It can't be undone; backups, and exports that\n\
+    were made before, still have the events, and a rule that spells the name out keeps it. Exit codes: 0 erased, 1 refused (standard error lists which rule reads which place)\n\
     or failed, 2 wrong usage.";
 
 /// How long one statement may take: it blanks every event of the principal.
@@ -66,14 +66,39 @@ pub(crate) async fn run(settings: &Settings, args: EraseArgs) -> anyhow::Result<
             report(&erased, args.dry_run)?;
             Ok(())
         }
-        Err(ErasureError::InTheWay(obstacles)) => {
-            list(&obstacles);
-            bail!(
-                "nothing was erased: rules read the above; --keep what says nothing of anybody, or \
-                 --force, which blanks it and changes answers"
-            )
-        }
+        Err(ErasureError::Refused { found, why }) => refuse(&found, why, args.dry_run),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Says what there is, where nothing more was wanted, and then why nothing was done.
+fn refuse(found: &Found, why: Refusal, is_rehearsal: bool) -> anyhow::Result<()> {
+    if is_rehearsal {
+        say!(
+            "{} events would be blanked; {} rejected events would be deleted; but it is refused",
+            found.events,
+            found.rejected
+        );
+    }
+    warn(&found.spelled);
+    let Refusal::InTheWay(obstacles) = why else {
+        return Err(why.into());
+    };
+    list(&obstacles);
+    bail!(
+        "nothing was erased: rules read the above; --keep what says nothing of anybody, or \
+         --force, which blanks it and changes answers"
+    )
+}
+
+/// One line a rule that keeps the name.
+fn warn(spelled: &[Spelled]) {
+    for Spelled { rule, fields } in spelled {
+        eprintln!(
+            "warning: rule {rule} has the name in its {}, and keeps it: an erasure changes no rule, and no \
+             version of one is ever deleted",
+            fields.join(", ")
+        );
     }
 }
 
@@ -122,5 +147,6 @@ fn report(erased: &Erased, is_rehearsal: bool) -> anyhow::Result<()> {
         eprintln!("blanked though rules read it; their buckets {did} folded anew:");
         list(&erased.blanked);
     }
+    warn(&erased.spelled);
     Ok(())
 }

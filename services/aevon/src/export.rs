@@ -6,7 +6,7 @@
 use crate::lines::{Lines, bar};
 use crate::reach;
 use aevon_core::export::{Header, Progress};
-use aevon_schema::{Connection, export};
+use aevon_schema::{Connection, export, import};
 use aevon_service::settings::Settings;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -42,6 +42,9 @@ pub(crate) struct ExportArgs {
 pub(crate) async fn run(settings: &Settings, args: ExportArgs) -> anyhow::Result<()> {
     let (database, partitions) = reach(settings, "aevon export", STATEMENT_TIMEOUT).await?;
     let mut connection = database.connect().await?;
+    if let Some(unfinished) = import::unfinished(&mut connection).await? {
+        bail!("nothing is exported: {unfinished}");
+    }
     let (to, progress) = match &args.output {
         None => (To::Stdout(io::stdout().lock()), Progress::default()),
         Some(path) if args.resume => resumed(path)?,

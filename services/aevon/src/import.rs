@@ -1,26 +1,31 @@
 //! `aevon import`: an empty database begins with an export.
 //!
 //! Invariant: nothing is written before the whole file was read once and found sound.
-//! Invariant: an import that was broken off goes on when it is asked for again.
+//! Invariant: an import that was broken off goes on when it is asked for again, and only where nobody else
+//! has written since.
 
 use crate::lines::{Lines, bar};
+use crate::output::say;
 use crate::reach;
 use aevon_core::export::{Erasure, Event, Header, Line, Principal, Progress, Rule};
 use aevon_schema::Connection;
-use aevon_schema::import::{self, Import};
+use aevon_schema::import::{self, Import, Part};
 use aevon_service::settings::Settings;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Shown below the options.
 pub(crate) const EXAMPLES: &str = "Examples:\n  \
-    aevon migrate --partitions 16 && aevon import aevon.ndjson\n\n\
+    aevon migrate --partitions 16 && aevon import aevon.ndjson\n  \
+    aevon import aevon.ndjson --dry-run            what is in it, and whether it would be taken\n\n\
     Needs the owner of the schema, and a database that is empty, with as many partitions as the one that\n\
-    was exported. What was broken off goes on when it is run again. Start services afterwards; aggregators\n\
+    was exported. The file is read twice, so that it can be no pipe. What was broken off goes on when it is\n\
+    run again, unless somebody else has written to the database: start services afterwards. Aggregators\n\
     make the buckets, and until then answers come from the log. Exit codes: 0 all of it is there,\n\
     1 refused (standard error names the line) or failed, 2 wrong usage.";
 
@@ -37,14 +42,26 @@ pub(crate) struct ImportArgs {
     /// A file that `aevon export` wrote
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Reads the file, says what is in it and whether it would be taken, and writes nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Imports.
 pub(crate) async fn run(settings: &Settings, args: ImportArgs) -> anyhow::Result<()> {
+    let mut file = open(&args.file)?;
     let (database, partitions) = reach(settings, "aevon import", STATEMENT_TIMEOUT).await?;
     let mut connection = database.connect().await?;
-    let (progress, first_lines) = check(&args.file)?;
+    let mut part = Part::look(&mut connection, partitions).await?;
+    let mut reading = Reading {
+        path: &args.file,
+        file: &mut file,
+    };
+    let (progress, first_lines) = reading.check(&mut connection, &mut part).await?;
     let header = progress.header().context("the file is empty")?;
+    if args.dry_run {
+        contents(&progress, header)?;
+    }
     ensure!(
         header.partitions == partitions,
         "the export is of a log of {} partitions, and the database has {partitions}: use one that was \
@@ -53,9 +70,17 @@ pub(crate) async fn run(settings: &Settings, args: ImportArgs) -> anyhow::Result
         header.partitions
     );
     let hash = progress.sum();
-    let mut import = import::standing(&mut connection, partitions, hash).await?;
+    let mut import = import::standing(&mut connection, &part, hash).await?;
     if import.is_finished {
         eprintln!("all of it is there already");
+        return Ok(());
+    }
+    if args.dry_run {
+        let here = match import.is_begun {
+            true => import.heads.iter().sum(),
+            false => 0,
+        };
+        say!("it would be taken; {here} of its events are there already");
         return Ok(());
     }
     if !import.is_begun {
@@ -66,9 +91,8 @@ pub(crate) async fn run(settings: &Settings, args: ImportArgs) -> anyhow::Result
         import: &mut import,
         bar: &bar(header.events().unsigned_abs()),
     };
-    writer.write_all(&args.file).await?;
-    complete(&import, header)?;
-    import::finish(&mut connection, hash).await?;
+    writer.write_all(&mut reading).await?;
+    import::finish(&mut connection, &import, header, hash).await?;
     let counts = progress.counts();
     eprintln!(
         "imported {} events of {} principals, {} versions of rules",
@@ -77,45 +101,80 @@ pub(crate) async fn run(settings: &Settings, args: ImportArgs) -> anyhow::Result
     Ok(())
 }
 
-/// That every event is there.
-fn complete(import: &Import, header: &Header) -> anyhow::Result<()> {
-    for (partition, found) in (0..).zip(&import.heads) {
-        let ought = header.head(partition);
-        ensure!(
-            *found == ought,
-            "partition {partition} is at {found}, and the export at {ought}: somebody else writes to this \
-             database"
-        );
-    }
+/// Says what is in an export.
+fn contents(progress: &Progress, header: &Header) -> anyhow::Result<()> {
+    let counts = progress.counts();
+    say!(
+        "{} events of {} principals in {} partitions, {} versions of rules, {} erasures",
+        counts.events,
+        counts.principals,
+        header.partitions,
+        counts.rules,
+        counts.erasures
+    );
     Ok(())
 }
 
-/// Reads the file as a whole, and keeps its rules and erasures.
-fn check(path: &Path) -> anyhow::Result<(Progress, Vec<String>)> {
-    let mut lines = open(path)?;
-    let (mut progress, mut first) = (Progress::default(), Vec::new());
-    while let Some(text) = lines.next_whole().with_context(|| of(path))? {
-        match progress.take(&text) {
-            Ok(Line::Rule(_) | Line::Erasure(_)) => first.push(text),
-            Ok(_) => {}
-            Err(fault) => bail!("{}, line {}: {fault}", path.display(), lines.number()),
-        }
+/// A file, from its beginning as often as it takes.
+struct Reading<'a> {
+    path: &'a Path,
+    file: &'a mut File,
+}
+
+impl Reading<'_> {
+    fn lines(&mut self) -> anyhow::Result<Lines<&File>> {
+        self.file.rewind().with_context(|| of(self.path))?;
+        Ok(Lines::new(&*self.file))
     }
-    ensure!(
-        progress.is_ended(),
-        "{} breaks off behind line {}: `aevon export --resume` goes on with it",
-        path.display(),
-        lines.number()
-    );
-    Ok((progress, first))
+
+    /// Reads it as a whole, compares it with what stands in the database, and keeps its rules and
+    /// erasures.
+    async fn check(
+        &mut self,
+        connection: &mut Connection,
+        part: &mut Part,
+    ) -> anyhow::Result<(Progress, Vec<String>)> {
+        let path = self.path;
+        let mut lines = self.lines()?;
+        let (mut progress, mut first) = (Progress::default(), Vec::new());
+        while let Some(text) = lines.next_whole().with_context(|| of(path))? {
+            match progress.take(&text) {
+                Ok(line) => {
+                    part.take(connection, &line).await?;
+                    if matches!(line, Line::Rule(_) | Line::Erasure(_)) {
+                        first.push(text);
+                    }
+                }
+                Err(fault) => bail!("{}, line {}: {fault}", path.display(), lines.number()),
+            }
+        }
+        ensure!(
+            progress.is_ended(),
+            "{} breaks off behind line {}: `aevon export --resume` goes on with it",
+            path.display(),
+            lines.number()
+        );
+        if let Some(header) = progress.header() {
+            part.end(connection, header).await?;
+        }
+        Ok((progress, first))
+    }
 }
 
 fn of(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-fn open(path: &Path) -> anyhow::Result<Lines<File>> {
-    Ok(Lines::new(File::open(path).with_context(|| of(path))?))
+/// Opens what can be read twice; before anything waits for the other end of a pipe.
+fn open(path: &Path) -> anyhow::Result<File> {
+    let is_file = std::fs::metadata(path).with_context(|| of(path))?.is_file();
+    ensure!(
+        is_file,
+        "{} is no regular file: an import reads it twice, first as a whole and then to write; save it as a \
+         file",
+        path.display()
+    );
+    File::open(path).with_context(|| of(path))
 }
 
 async fn begin(
@@ -146,8 +205,9 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn write_all(mut self, path: &Path) -> anyhow::Result<()> {
-        let mut lines = open(path)?;
+    async fn write_all(mut self, reading: &mut Reading<'_>) -> anyhow::Result<()> {
+        let path = reading.path;
+        let mut lines = reading.lines()?;
         loop {
             let (mut batch, mut bytes) = (Vec::new(), 0);
             while batch.len() < BATCH

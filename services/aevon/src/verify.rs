@@ -8,7 +8,7 @@ use aevon_core::position::Position;
 use aevon_core::time::{DAY_US, Timestamp};
 use aevon_core::verify::is_sampled;
 use aevon_schema::verify::{self, Ahead, Checked, Difference, Principal, Tenant, Versions};
-use aevon_schema::{Connection, rules};
+use aevon_schema::{Connection, import, rules};
 use aevon_service::settings::Settings;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -80,6 +80,10 @@ pub(crate) async fn run(settings: &Settings, args: VerifyArgs) -> anyhow::Result
     let mut connection = database.connect().await?;
     let versions = args.rule.clone().unwrap_or_default();
     check_exists(&mut connection, &versions).await?;
+    let unfinished = import::unfinished(&mut connection).await?;
+    if let Some(unfinished) = unfinished {
+        eprintln!("warning: {unfinished}; what follows is of the part that is there");
+    }
     let mut run = Run {
         connection,
         versions,

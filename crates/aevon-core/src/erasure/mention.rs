@@ -1,39 +1,100 @@
 //! Whether something that was sent, and refused, is about somebody.
+//!
+//! Invariant: what can't be told is about whoever it mentions. Losing a refusal of somebody else's costs
+//! little; keeping one of who was erased breaks a promise.
 
-use serde_json::{Deserializer, Value};
+use crate::identity;
+use crate::json::Key;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::Deserializer;
+use serde_json::value::RawValue;
+use std::fmt;
 
-/// Fields of an event, and of a `CloudEvent`, that say whose it is.
-const WHOSE: [&str; 2] = ["principal_id", "subject"];
+/// The field of an event that says whose it is.
+const PRINCIPAL: &str = "principal_id";
+/// That of a `CloudEvent`, and the one by which such an event is told.
+const SUBJECT: &str = "subject";
+const SPECVERSION: &str = "specversion";
 
-/// Whether a body, of which these are the faults, is about an identifier. An event that can be read says
-/// itself whose it is; of what can't be read, or was cut off, any text that may be the identifier counts.
+/// Whether a body, of which these are the faults, is about an identifier. An event of which one owner can
+/// be read says itself whose it is; of what names none, or several, or can't be read, or was cut off, any
+/// text that may be the identifier counts.
 #[must_use]
 pub fn is_about(body: &[u8], faults: &str, identifier: &str) -> bool {
-    let events: Result<Vec<Value>, _> = Deserializer::from_slice(body).into_iter().collect();
-    match events {
-        Ok(events) if events.is_empty() => repeats(faults, identifier),
-        Ok(events) => events.iter().any(|one| names(one, identifier)),
-        Err(_) => mentions(body, identifier),
-    }
-}
-
-/// Whether an event, or one of several, is somebody's.
-fn names(sent: &Value, identifier: &str) -> bool {
+    let sent: Result<Vec<&RawValue>, _> = Deserializer::from_slice(body).into_iter().collect();
     match sent {
-        Value::Array(events) => events.iter().any(|one| names(one, identifier)),
-        Value::Object(event) => WHOSE
+        Ok(sent) if sent.is_empty() => repeats(faults, identifier),
+        Ok(sent) => sent
             .iter()
-            .any(|field| event.get(*field).and_then(Value::as_str) == Some(identifier)),
-        _ => false,
+            .flat_map(|one| events(one.get()))
+            .any(|event| match owner(event) {
+                Some(owner) => owner == identifier,
+                None => mentions(event, identifier) || mentions(faults, identifier),
+            }),
+        Err(_) => {
+            mentions(&String::from_utf8_lossy(body), identifier) || mentions(faults, identifier)
+        }
     }
 }
 
-/// Whether a body names an identifier: as a whole text in JSON, however it is written there. Of a body
-/// that was cut off, a text that the identifier may begin with counts too.
-fn mentions(body: &[u8], identifier: &str) -> bool {
-    let text = unescaped(&String::from_utf8_lossy(body));
+/// The items of an array; anything else as it is.
+fn events(sent: &str) -> Vec<&str> {
+    let items = serde_json::from_str::<Vec<&RawValue>>(sent);
+    items.map_or_else(
+        |_| vec![sent],
+        |items| items.into_iter().map(RawValue::get).collect(),
+    )
+}
+
+/// Whose an event is: none, unless it says so once, in the field that its format has for it, by a text
+/// that can be an identifier.
+fn owner(event: &str) -> Option<String> {
+    let fields = Deserializer::from_str(event).deserialize_map(Fields::default());
+    let Fields {
+        owners,
+        is_cloud_event,
+    } = fields.ok()?;
+    let [(field, raw)] = owners.as_slice() else {
+        return None;
+    };
+    let owner: String = serde_json::from_str(raw).ok()?;
+    let is_its_field = (*field == SUBJECT) == is_cloud_event;
+    (is_its_field && identity::check(&owner).is_ok()).then_some(owner)
+}
+
+/// What an event has in fields that may say whose it is.
+#[derive(Default)]
+struct Fields<'e> {
+    owners: Vec<(&'static str, &'e str)>,
+    is_cloud_event: bool,
+}
+
+impl<'de> Visitor<'de> for Fields<'de> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            let value = map.next_value::<&'de RawValue>()?.get();
+            self.is_cloud_event |= key == SPECVERSION;
+            let field = [PRINCIPAL, SUBJECT].into_iter().find(|field| *field == key);
+            // Null is as good as absent.
+            let field = field.filter(|_| value != "null");
+            self.owners.extend(field.map(|field| (field, value)));
+        }
+        Ok(self)
+    }
+}
+
+/// Whether a text names an identifier: as a whole text in JSON, a value or a key, however it is written
+/// there, or as a number. Of what was cut off, a text that the identifier may begin with counts too.
+fn mentions(text: &str, identifier: &str) -> bool {
+    let text = unescaped(text);
     let quoted = format!("\"{identifier}\"");
-    if text.contains(&quoted) {
+    if text.contains(&quoted) || is_number(identifier) && has_number(&text, identifier) {
         return true;
     }
     let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
@@ -42,9 +103,29 @@ fn mentions(body: &[u8], identifier: &str) -> bool {
     ends.skip(1).any(|end| text.ends_with(&quoted[..end]))
 }
 
-/// Whether a text repeats an identifier, as a word of its own.
+/// Whether JSON may have an identifier without quotes.
+fn is_number(identifier: &str) -> bool {
+    identifier.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a number stands in JSON without quotes.
+fn has_number(text: &str, number: &str) -> bool {
+    let is_edge = |next: Option<char>| {
+        next.is_none_or(|next| next.is_ascii_whitespace() || ":,[]{}".contains(next))
+    };
+    text.match_indices(number).any(|(at, found)| {
+        let behind = &text[at + found.len()..];
+        is_edge(text[..at].chars().next_back()) && is_edge(behind.chars().next())
+    })
+}
+
+/// Whether a text repeats an identifier.
 fn repeats(text: &str, identifier: &str) -> bool {
-    let text = unescaped(text);
+    has_word(&unescaped(text), identifier)
+}
+
+/// Whether a text has an identifier in it, as a word of its own.
+pub(super) fn has_word(text: &str, identifier: &str) -> bool {
     let is_part = |next: Option<char>| next.is_some_and(char::is_alphanumeric);
     text.match_indices(identifier).any(|(at, found)| {
         let behind = &text[at + found.len()..];
@@ -98,13 +179,13 @@ mod tests {
         }
         for body in [
             r#"{"principal_id":"b","type":"t","data":{"principal_id":"t"}}"#,
-            r#"{"type":"t"}"#,
-            r#"["t"]"#,
+            r#"{"principal_id":"b","subject":null,"type":"t"}"#,
+            r#"{"specversion":"1.0","subject":"b","type":"t","principalid":"t"}"#,
+            r#"[{"principal_id":"b","id":"t"},{"principal_id":"c","id":"t"}]"#,
+            "[]",
         ] {
-            assert!(
-                !is_about(body.as_bytes(), r#"[{"detail":"t is none"}]"#, "t"),
-                "{body}"
-            );
+            let faults = r#"[{"detail":"\"t\" is none"}]"#;
+            assert!(!is_about(body.as_bytes(), faults, "t"), "{body}");
         }
         assert!(is_about(br#"{"type":"t", and no JSON"#, "[]", "t"));
         assert!(is_about(b"", r#"[{"detail":"\"t\" is none"}]"#, "t"));
@@ -113,6 +194,45 @@ mod tests {
             r#"[{"detail":"this is not about it"}]"#,
             "t"
         ));
+    }
+
+    #[test]
+    fn an_event_without_one_readable_owner_is_about_whom_it_mentions() {
+        let deep = format!("{}\"12\"{}", "[".repeat(100_000), "]".repeat(100_000));
+        for body in [
+            r#"{"principalId":"12","type":"x"}"#,
+            r#"{"principal_id":["12"]}"#,
+            r#"{"principal_id":{"id":"\u0031\u0032"}}"#,
+            r#"{"principal_id":{"12":true}}"#,
+            r#"{"principal_id":12}"#,
+            r#"{"principal_id": 12, "type": "x"}"#,
+            r#"{"principal_id":"12","principal_id":"b"}"#,
+            r#"{"principal_id":"b","principal_id":"12"}"#,
+            r#"{"principal_id":"b","subject":"c","of":"12"}"#,
+            // The field of the other format says nothing.
+            r#"{"subject":"b","principalId":"12"}"#,
+            r#"{"specversion":"1.0","principal_id":"b","subjekt":"12"}"#,
+            r#"{"principal_id":"","user":"12"}"#,
+            r#"{"principal_id":"\u0000","user":"12"}"#,
+            r#"{"principal_id":null,"data":{"12":1}}"#,
+            r#"{"type":"12"}"#,
+            r#"["12"]"#,
+            r#"[{"principal_id":"b"},{"principalId":"12"}]"#,
+            "{\"principal_id\":\"b\"}\n{\"of\":\"12\"}",
+            &deep,
+        ] {
+            assert!(is_about(body.as_bytes(), "[]", "12"), "{body}");
+        }
+        for body in [
+            r#"{"principalId":"b","n":120,"at":"12:00","of":"no. 12"}"#,
+            r#"{"principal_id":["b"],"n":[1.12,-12]}"#,
+            r#"[{"principal_id":"b","n":12},{"principalId":"c"}]"#,
+        ] {
+            assert!(!is_about(body.as_bytes(), "[]", "12"), "{body}");
+        }
+        // What was cut off may be repeated.
+        let faults = r#"[{"field":"12","detail":"is no field of an event"}]"#;
+        assert!(is_about(br#"{"type":"x"}"#, faults, "12"));
     }
 
     #[test]
@@ -132,7 +252,7 @@ mod tests {
             "{\"id\":7,\"principal_id\":\"ann@x/\u{FFFD}",
             "{\"x\":\"\u{FFFD}\",\"p\":\"ann@x/ä\"}",
         ] {
-            assert!(mentions(body.as_bytes(), "ann@x/ä"), "{body}");
+            assert!(mentions(body, "ann@x/ä"), "{body}");
         }
         for body in [
             r#"{"principal_id":"joann@x/ä"}"#,
@@ -142,10 +262,10 @@ mod tests {
             "\"",
             "",
         ] {
-            assert!(!mentions(body.as_bytes(), "ann@x/ä"), "{body}");
+            assert!(!mentions(body, "ann@x/ä"), "{body}");
         }
-        assert!(mentions("\"😀\"".as_bytes(), "😀"));
-        assert!(mentions(r#""\ud83d\ude00""#.as_bytes(), "😀"));
-        assert!(mentions(r#"{"p":"a\"b\\c"}"#.as_bytes(), "a\"b\\c"));
+        assert!(mentions("\"😀\"", "😀"));
+        assert!(mentions(r#""\ud83d\ude00""#, "😀"));
+        assert!(mentions(r#"{"p":"a\"b\\c"}"#, "a\"b\\c"));
     }
 }

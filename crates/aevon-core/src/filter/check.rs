@@ -105,35 +105,36 @@ fn depth(root: &IdedExpr) -> Result<(), String> {
         if depth > MAX_DEPTH {
             return Err(format!("is nested deeper than {MAX_DEPTH} levels"));
         }
-        let mut within = |part| waiting.push((part, depth + 1));
-        match &expr.expr {
-            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) => {}
-            Expr::Select(select) => within(&select.operand),
-            Expr::List(list) => list.elements.iter().for_each(within),
-            Expr::Map(map) => map.entries.iter().for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => {
-                    within(&entry.key);
-                    within(&entry.value);
-                }
-                EntryExpr::StructField(field) => within(&field.value),
-            }),
-            Expr::Call(call) => {
-                call.target.iter().map(AsRef::as_ref).for_each(&mut within);
-                call.args.iter().for_each(within);
-            }
-            Expr::Comprehension(of) => {
-                let parts = [
-                    &of.iter_range,
-                    &of.accu_init,
-                    &of.loop_cond,
-                    &of.loop_step,
-                    &of.result,
-                ];
-                parts.into_iter().for_each(within);
-            }
-        }
+        waiting.extend(parts(expr).into_iter().map(|part| (part, depth + 1)));
     }
     Ok(())
+}
+
+/// What an expression is made of.
+pub(super) fn parts(expr: &IdedExpr) -> Vec<&IdedExpr> {
+    match &expr.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) => Vec::new(),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => {
+            let entries = map.entries.iter().flat_map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+                EntryExpr::StructField(field) => vec![&field.value],
+            });
+            entries.collect()
+        }
+        Expr::Call(call) => {
+            let target = call.target.iter().map(AsRef::as_ref);
+            target.chain(&call.args).collect()
+        }
+        Expr::Comprehension(of) => vec![
+            &of.iter_range,
+            &of.accu_init,
+            &of.loop_cond,
+            &of.loop_step,
+            &of.result,
+        ],
+    }
 }
 
 #[derive(Default)]

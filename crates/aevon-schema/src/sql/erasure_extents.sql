@@ -1,7 +1,7 @@
 -- erasure_extents: the types of a principal's events behind a position, with the bytes of the largest
--- documents of each, and the last position
+-- documents of each, the last position, and how many there are
 SELECT e.type, max(octet_length(e.data::text))::bigint, max(octet_length(e.metadata::text))::bigint,
-       max(e.seq)
+       max(e.seq), count(*)
 FROM (
     SELECT g.type, g.data, g.metadata, g.seq
     FROM events g

@@ -3,5 +3,4 @@ SELECT EXISTS (SELECT FROM imports i WHERE i.export_hash = $1),
        EXISTS (SELECT FROM imports i WHERE i.export_hash = $1 AND i.finished_at IS NOT NULL),
        EXISTS (SELECT FROM imports i WHERE i.export_hash <> $1),
        EXISTS (SELECT FROM principals) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM rules)
-           OR EXISTS (SELECT FROM erasures),
-       coalesce((SELECT max(p.principal_no) FROM principals p), 0)
+           OR EXISTS (SELECT FROM erasures)

@@ -7,10 +7,13 @@
 mod append;
 mod dice;
 mod erasure;
+mod erasure_blanks;
+mod erasure_bounds;
 mod explain;
 mod fault;
 mod fold;
 mod generations;
+mod imports;
 mod lists;
 mod operators;
 mod rejected_events;

@@ -6,7 +6,7 @@ use aevon_schema::migrate::{self, SchemaError, newest_known};
 use aevon_schema::rules::Status;
 use aevon_schema::server::{self, Server};
 use aevon_schema::status::{self, Progress, VersionStatus};
-use aevon_schema::{Connection, Database, DatabaseOptions, with_causes};
+use aevon_schema::{Connection, Database, DatabaseOptions, import, with_causes};
 use aevon_service::settings::{HumanDuration, Settings};
 use std::time::Duration;
 
@@ -21,7 +21,11 @@ const LONG: Duration = Duration::from_secs(15 * 60);
 
 const DATABASE: &str = "database";
 const SCHEMA: &str = "schema";
+const IMPORT: &str = "import";
 const LAG: &str = "lag";
+
+/// What to do where a role may not read.
+const READER: &str = "connect as a role that reads, such as the owner of the schema";
 
 /// Looks at it, in the order in which one thing needs the other.
 pub(super) async fn look(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
@@ -63,12 +67,18 @@ pub(super) async fn look(settings: &Settings, report: &mut Report) -> anyhow::Re
             report.add(Check::well(SCHEMA, found))?;
         }
     }
+    match tokio::time::timeout(PATIENCE, import::unfinished(&mut connection)).await {
+        Err(_) => return report.add(late(IMPORT)),
+        Ok(Err(error)) => report.add(Check::bad(IMPORT, with_causes(&error), READER))?,
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(unfinished))) => {
+            let to_do = "stop services that write until it is: it can't go on where somebody else has written";
+            report.add(Check::bad(IMPORT, unfinished.to_string(), to_do))?;
+        }
+    }
     match tokio::time::timeout(PATIENCE, status::read(&mut connection, None)).await {
         Err(_) => report.add(late(LAG)),
-        Ok(Err(error)) => {
-            let to_do = "connect as a role that reads, such as the owner of the schema";
-            report.add(Check::bad(LAG, with_causes(&error), to_do))
-        }
+        Ok(Err(error)) => report.add(Check::bad(LAG, with_causes(&error), READER)),
         Ok(Ok(versions)) => {
             for check in of_lag(&versions, settings, server.clock) {
                 report.add(check)?;

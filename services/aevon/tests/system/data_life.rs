@@ -36,7 +36,7 @@ async fn connect(url: &str) -> Client {
     client
 }
 
-fn ok(output: &Output) -> &Output {
+pub(crate) fn ok(output: &Output) -> &Output {
     assert!(output.status.success(), "{}", text(&output.stderr));
     output
 }
@@ -70,7 +70,7 @@ async fn answers(projection: &Service, paths: &[String]) -> Vec<String> {
 }
 
 /// A log of three principals, with a void, and a rule that changed its meaning; every question about it.
-async fn history(url: &str) -> Vec<String> {
+pub(crate) async fn history(url: &str) -> Vec<String> {
     let ingest = Service::start("ingest-svc", url, &[]).await;
     let (first, second) = (sum("sum"), sum("max"));
     apply_to(url, rules(&[("sum.yaml", &first.1), GROUPED]).path());
@@ -93,7 +93,7 @@ async fn history(url: &str) -> Vec<String> {
     versions.iter().flat_map(path).collect()
 }
 
-fn export(url: &str, to: &Path, more: &[&str]) -> Output {
+pub(crate) fn export(url: &str, to: &Path, more: &[&str]) -> Output {
     let mut export = command("aevon", url);
     export.args(["export", "--output"]).arg(to).args(more);
     finish(&mut export)
@@ -207,7 +207,7 @@ async fn an_export_begins_another_database_that_gives_every_old_answer() {
     );
 }
 
-fn erase(url: &str, more: &[&str]) -> Output {
+pub(crate) fn erase(url: &str, more: &[&str]) -> Output {
     let who = [
         "erase",
         "--tenant",

@@ -19,6 +19,7 @@ mod failover;
 mod fleet;
 mod formats;
 mod history;
+mod imports;
 mod ingest;
 mod isolation;
 mod load;
