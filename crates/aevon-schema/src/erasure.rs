@@ -156,6 +156,10 @@ async fn run(
     // No rule begins to read what is blanked here, and no other erasure runs.
     rules::lock(pg).await?;
     let partition = partition_of(tenant_id, principal_id, partitions);
+    if erasure.is_forced {
+        // Nobody sweeps what nobody has looked at: what the buckets hold is blanked before it is refolded.
+        lease(pg, partition).await?;
+    }
     let principal_no = number(pg, partition, erasure).await?;
     let rejected = rejected(pg, erasure).await?;
     let look = Look {
@@ -188,9 +192,6 @@ async fn run(
         rejected: &rejected,
     };
     let changed: Vec<i32> = plan.changed.iter().copied().collect();
-    if !changed.is_empty() {
-        lease(pg, partition).await?;
-    }
     step.run(pg, Some(seen)).await?;
     if let (Some(principal_no), false) = (principal_no, changed.is_empty()) {
         let whose = refold::Whose {

@@ -5,6 +5,7 @@
 
 use crate::identity;
 use crate::json::Key;
+use percent_encoding::percent_decode_str;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
@@ -31,10 +32,29 @@ pub fn is_about(body: &[u8], faults: &str, identifier: &str) -> bool {
                 Some(owner) => owner == identifier,
                 None => mentions(event, identifier) || mentions(faults, identifier),
             }),
+        // No JSON, or cut off: any word of it, however it may have been meant.
         Err(_) => {
-            mentions(&String::from_utf8_lossy(body), identifier) || mentions(faults, identifier)
+            let mut texts = readings(body).into_iter();
+            let is_in_text =
+                |text: String| mentions(&text, identifier) || repeats(&text, identifier);
+            texts.any(is_in_text) || mentions(faults, identifier)
         }
     }
+}
+
+/// What bytes may say that are not JSON: text, text of two bytes a character, text of a form or an address.
+fn readings(body: &[u8]) -> Vec<String> {
+    let plain = String::from_utf8_lossy(body).replace('\0', "");
+    let form = percent_decode_str(&plain).decode_utf8_lossy().into_owned();
+    let wide = |unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = body.as_chunks().0.iter().map(|pair| unit(*pair)).collect();
+        String::from_utf16_lossy(&units)
+    };
+    let mut readings = vec![form, plain];
+    if body.contains(&0) {
+        readings.extend([wide(u16::from_le_bytes), wide(u16::from_be_bytes)]);
+    }
+    readings
 }
 
 /// The items of an array; anything else as it is.
@@ -92,7 +112,8 @@ impl<'de> Visitor<'de> for Fields<'de> {
 /// Whether a text names an identifier: as a whole text in JSON, a value or a key, however it is written
 /// there, or as a number. Of what was cut off, a text that the identifier may begin with counts too.
 fn mentions(text: &str, identifier: &str) -> bool {
-    let text = unescaped(text);
+    // An identifier holds no control characters.
+    let text = unescaped(text).replace('\0', "");
     let quoted = format!("\"{identifier}\"");
     if text.contains(&quoted) || is_number(identifier) && has_number(&text, identifier) {
         return true;
@@ -229,6 +250,31 @@ mod tests {
             r#"[{"principal_id":"b","n":12},{"principalId":"c"}]"#,
         ] {
             assert!(!is_about(body.as_bytes(), "[]", "12"), "{body}");
+        }
+        // What is no JSON says it in its own way.
+        let wide: Vec<u8> = "{\"subject\":\"a@ä\"}"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        for body in [
+            "{'principal_id':'a@ä','type':'call'}".as_bytes(),
+            "principal_id: a@ä\ntype: call".as_bytes(),
+            b"principal_id=a%40%C3%A4&type=call",
+            "a@ä,call,5".as_bytes(),
+            "<e><principal>a@ä</principal></e>".as_bytes(),
+            r#"{"principal_id":"a@ä\u0000"}"#.as_bytes(),
+            &wide,
+        ] {
+            assert!(
+                is_about(body, "[]", "a@ä"),
+                "{}",
+                String::from_utf8_lossy(body)
+            );
+            assert!(
+                !is_about(body, "[]", "a@"),
+                "{}",
+                String::from_utf8_lossy(body)
+            );
         }
         // What was cut off may be repeated.
         let faults = r#"[{"field":"12","detail":"is no field of an event"}]"#;

@@ -1,12 +1,18 @@
 //! What an erasure touches, what it leaves alone, and when it is refused.
 
-use crate::erasure::{ANN, erase_of, refusal_of, traces};
+use crate::erasure::{ANN, erase_of, refusal_of, traces, verify_of};
 use crate::support::{World, at, event};
 use aevon_core::append::Verdict;
 use aevon_core::erasure::Spelled;
 use aevon_core::event::NewEvent;
 use aevon_schema::erasure::{ErasureError, Found, Refusal};
 use aevon_schema::rejected_events::{self, Rejected};
+use aevon_schema::sweep::{Turn, sweep_once};
+use aevon_testkit::eventually;
+use std::time::Duration;
+
+/// Longer than anything waits here.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_knew_the_old_name_sees_that_it_is_somebody_new() {
@@ -227,4 +233,54 @@ async fn what_comes_in_behind_the_look_is_looked_at_before_it_is_blanked() {
         assert!(matches!(refused, ErasureError::Moved), "{rule}: {refused}");
         assert_eq!(world.count("erasures").await, 0);
     }
+}
+
+/// A sweep that has the right to write the buckets when an erasure begins, and reads its slice only after
+/// more has come in.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_swept_while_an_erasure_waits_is_blanked_before_it_is_refolded() {
+    let world = World::new().await;
+    let rule = "name: where\nsource_event: t\noperator: count\ngroup_by: [region]";
+    world.apply(&[rule]).await;
+    let of_ann = |id: &str| {
+        let mut event = event(ANN, id, at("2026-01-01T00:00:00Z"), "1");
+        event.event_type = "t".to_owned();
+        event.data = r#"{"region":"where ann@example.org lives"}"#.to_owned();
+        event
+    };
+    let [first] = world.store(&[of_ann("e1")]).await[..] else {
+        panic!("one is stored");
+    };
+    world.sweep(50).await;
+    let mut holder = world.db.client().await;
+    let watcher = world.db.client().await;
+    let waiting = async |sessions: i64| {
+        let query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (
+                     SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+        eventually(DEADLINE, "they wait", async || {
+            let waiting: i64 = watcher.query_one(query, &[]).await.unwrap().get(0);
+            waiting == sessions
+        })
+        .await;
+    };
+    let held = holder.transaction().await.unwrap();
+    held.batch_execute("LOCK TABLE sweep_checkpoints IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let mut sweeper = world.connection().await;
+    let sweeping = sweep_once(&mut sweeper, first.partition, 50, Turn::Front);
+    let erasing = async {
+        waiting(1).await;
+        erase_of(&world, &[], true, false).await
+    };
+    let meanwhile = async {
+        waiting(2).await;
+        world.store(&[of_ann("e2"), of_ann("e3")]).await;
+        held.rollback().await.unwrap();
+    };
+    let (swept, erased, ()) = tokio::join!(sweeping, erasing, meanwhile);
+    assert_eq!(swept.unwrap().unwrap().to, first.seq + 2);
+    assert_eq!(erased.unwrap().events, 3);
+    verify_of(&world, "after the erasure").await;
+    assert_eq!(traces(&world, ANN).await, [""; 0]);
 }

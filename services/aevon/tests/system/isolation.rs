@@ -328,7 +328,7 @@ async fn nothing_is_forged(system: &System, acme: &str) {
 
 /// What a tenant's answers have of the log that it shares with others: places in partitions and their
 /// stamps, and how far rules have come there.
-const OF_PARTITIONS: [&str; 14] = [
+const OF_PARTITIONS: [&str; 15] = [
     "version",
     "as_of",
     "meta",
@@ -341,6 +341,7 @@ const OF_PARTITIONS: [&str; 14] = [
     "from_seq",
     "to_seq",
     "seconds",
+    "sweep_seconds",
     "raw",
     "head",
 ];
