@@ -251,7 +251,7 @@ mod tests {
         ] {
             assert!(!is_about(body.as_bytes(), "[]", "12"), "{body}");
         }
-        // What is no JSON says it in its own way.
+        // What is no JSON says it in its own way, and may be taken for more than it says.
         let wide: Vec<u8> = "{\"subject\":\"a@ä\"}"
             .encode_utf16()
             .flat_map(u16::to_le_bytes)
@@ -263,7 +263,6 @@ mod tests {
             "a@ä,call,5".as_bytes(),
             "<e><principal>a@ä</principal></e>".as_bytes(),
             r#"{"principal_id":"a@ä\u0000"}"#.as_bytes(),
-            &wide,
         ] {
             assert!(
                 is_about(body, "[]", "a@ä"),
@@ -276,6 +275,7 @@ mod tests {
                 String::from_utf8_lossy(body)
             );
         }
+        assert!(is_about(&wide, "[]", "a@ä") && !is_about(&wide, "[]", "b"));
         // What was cut off may be repeated.
         let faults = r#"[{"field":"12","detail":"is no field of an event"}]"#;
         assert!(is_about(br#"{"type":"x"}"#, faults, "12"));

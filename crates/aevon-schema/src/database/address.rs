@@ -83,7 +83,7 @@ impl Address {
         let (plain, mode, authorities) = split(url)?;
         let mut config: Config = plain
             .parse()
-            .map_err(|error: tokio_postgres::Error| with_causes(&error))?;
+            .map_err(|error: tokio_postgres::Error| without_parts(&with_causes(&error)))?;
         let mode = match (mode.as_deref().map(Mode::parse).transpose()?, &authorities) {
             // As libpq has it: whoever names authorities wants them asked.
             (Some(Mode::Require), Some(_)) => Mode::VerifyCa,
@@ -104,6 +104,28 @@ impl Address {
         let tls = MakeRustlsConnect::new(client(mode, authorities.as_deref())?);
         Ok(Self { config, tls })
     }
+}
+
+/// What is wrong with a url, without any part of it but the names of options: a password is a part, and
+/// where it begins and ends may be just what is wrong.
+fn without_parts(reason: &str) -> String {
+    const OPTIONS: [&str; 9] = [
+        "host",
+        "hostaddr",
+        "port",
+        "user",
+        "dbname",
+        "connect_timeout",
+        "options",
+        "application_name",
+        "target_session_attrs",
+    ];
+    let parts = reason.split('`').enumerate();
+    let told = parts.map(|(at, part)| match at % 2 == 1 && !OPTIONS.contains(&part) {
+        true => "…",
+        false => part,
+    });
+    told.collect::<Vec<_>>().join("`")
 }
 
 /// A url without what is said here of TLS; `sslmode`; `sslrootcert`.
