@@ -1,6 +1,6 @@
 //! `aevon key`: keys are made, listed, revoked and rotated here, and nowhere else.
 //!
-//! Invariant: a key is printed once, alone on standard output, when it is made.
+//! Invariant: a key is printed once, when it is made: alone on standard output, or in the JSON that was asked for.
 
 use crate::output::{Format, OutputArg, print, say};
 use crate::table::{aligned, titles};
