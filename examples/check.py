@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drives the examples against real services: `with-postgres -- check.py PROGRAMS EXAMPLE...`.
 
-Each is the real thing: Express, uvicorn, nginx with syslog-ng. On the way to ingest-svc answers get lost, and
+Each is the real thing: Express, uvicorn, nginx with syslog-ng, the Rust client. On the way to ingest-svc answers get lost, and
 ingest-svc is killed and comes back. What Aevon says in the end has to be what was done, to the number.
 """
 
@@ -311,7 +311,35 @@ def nginx(trial):
         trial.expect_road(sum(counts.values()))
 
 
-EXAMPLES = {"express": (express, ["--platform"]), "fastapi": (fastapi, ["--tenant", TENANT]), "nginx": (nginx, ["--tenant", TENANT])}
+def rust(trial):
+    """The two examples of crates/aevon-client."""
+    events = 10_000
+
+    def example(name, *urls, **env):
+        return trial.run(trial.system.programs / "examples" / name, *urls, env=trial.env | {"AEVON_API_KEY": trial.key} | env)
+
+    def said(process):
+        out = process.communicate(timeout=120)[0]
+        trial.expect("the code of an example's end", process.returncode, 0)
+        return out
+
+    out = said(example("send_and_read", trial.road.url, trial.system.urls["projection-svc"]))
+    trial.expect("what it read", "1234 of 1 events" in out, True)
+    with tempfile.TemporaryDirectory() as folder:
+        out = said(example("producer", f"http://127.0.0.1:{free_port()}", TMPDIR=folder))
+        trial.expect("what lies in the spool", f"{events} lie in the spool, 0 lost" in out, True)
+        out = said(trial.away(lambda: example("producer", trial.road.url, TMPDIR=folder)))
+        for _ in range(5):
+            if " 0 lie in the spool, 0 lost" in out:
+                break
+            out = said(example("producer", trial.road.url, TMPDIR=folder))
+        trial.expect("what is left", " 0 lie in the spool, 0 lost" in out, True)
+    for user in (0, 7, 99):
+        trial.expect_state("tokens_used", f"user_{user}", sum(range(user, events, 100)))
+    trial.expect_road(events + 1)
+
+
+EXAMPLES = {"express": (express, ["--platform"])} | {name.__name__: (name, ["--tenant", TENANT]) for name in (fastapi, nginx, rust)}
 
 
 def main():

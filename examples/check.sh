@@ -20,7 +20,8 @@ made=$(cd fastapi && PATH="$tools/bin:$PATH" openapi-python-client generate --pa
   --meta none --output-path aevon_client --overwrite 2>&1) || give_up "the client of Python cannot be made: $made"
 if grep -B2 -A3 "will not be generated" <<< "$made" >&2; then give_up "the client of Python lacks what docs/openapi.json has"; fi
 
-[ $# -gt 0 ] || set -- express fastapi nginx
+[ $# -gt 0 ] || set -- express fastapi nginx rust
+if [[ " $* " = *" rust "* ]]; then ${CARGO:-cargo} build -q --workspace --examples || give_up "the examples of the Rust client cannot be built"; fi
 if [[ " $* " = *" nginx "* ]] && ! { command -v nginx && command -v syslog-ng && syslog-ng --version | grep "Available-Modules:.*\bhttp\b"; } > /dev/null; then
   if [ "$(id -u)" != 0 ] || ! debian nginx-light syslog-ng-core syslog-ng-mod-http 2> /dev/null; then
     echo "examples: nginx is left out: it wants Debian's packages nginx-light, syslog-ng-core and syslog-ng-mod-http, which only root can install, and not beside another syslog" >&2

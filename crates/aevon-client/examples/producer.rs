@@ -12,7 +12,11 @@ use std::time::{Duration, Instant};
 async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1);
     let url = url.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
-    let client = Client::builder(url).build()?;
+    let mut builder = Client::builder(url);
+    if let Ok(key) = std::env::var("AEVON_API_KEY") {
+        builder = builder.api_key(key);
+    }
+    let client = builder.build()?;
     let producer = client
         .producer()
         .linger(Duration::from_millis(5))

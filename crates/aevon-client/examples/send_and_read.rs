@@ -1,5 +1,6 @@
 //! Sends an event and reads the state that has it:
-//! `cargo run --example send_and_read -- http://127.0.0.1:8080`, with `make run` in another terminal.
+//! `cargo run --example send_and_read -- http://127.0.0.1:8080`, with `make run` in another terminal. Where
+//! ingest-svc and projection-svc have addresses of their own, the second one comes behind the first.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -8,9 +9,12 @@ use serde_json::json;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let url = std::env::args().nth(1);
-    let url = url.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
-    let mut builder = Client::builder(url);
+    let mut urls = std::env::args().skip(1);
+    let url = urls.next();
+    let mut builder = Client::builder(url.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()));
+    if let Some(url) = urls.next() {
+        builder = builder.read_url(url);
+    }
     if let Ok(key) = std::env::var("AEVON_API_KEY") {
         builder = builder.api_key(key);
     }

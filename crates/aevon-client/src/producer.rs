@@ -100,7 +100,7 @@ impl ProducerBuilder {
     }
 
     /// How long all attempts of a body may take together; 2 minutes. Then its events are spooled, or
-    /// undelivered.
+    /// undelivered. As long again they may wait for room in a spool that is full.
     pub fn delivery_timeout(mut self, within: Duration) -> Self {
         self.options.delivery_timeout = within;
         self
@@ -130,7 +130,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Most bytes of the folder; 1 GiB. When it is full, events wait in the queue.
+    /// Most bytes of the folder; 1 GiB. When it is full, events wait for room, and the queue behind
+    /// them; without any within [the time of a delivery](Self::delivery_timeout) they are undelivered.
     pub fn spool_max_bytes(mut self, bytes: u64) -> Self {
         self.spool_max_bytes = bytes;
         self

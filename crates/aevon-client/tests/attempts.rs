@@ -210,3 +210,46 @@ async fn events_that_come_soon_share_a_body_and_a_flush_waits_for_none() {
     let lines: Vec<usize> = bodies.iter().map(|body| body.lines().count()).collect();
     assert_eq!(lines, [3, 2, 1]);
 }
+
+#[tokio::test]
+async fn a_full_spool_is_waited_for_as_long_as_a_delivery_and_no_longer() {
+    // Asks everybody to come back tomorrow.
+    let tomorrow = problem(
+        "503 Service Unavailable",
+        "retry-after: 86400\r\n",
+        "overloaded",
+    );
+    let (url, _bodies) = answering(vec![tomorrow; 3]);
+    let folder = tempfile::tempdir().unwrap();
+    let producer = client(&url)
+        .producer()
+        .max_batch_events(1)
+        .linger(Duration::ZERO);
+    let producer = producer
+        .delivery_timeout(Duration::from_millis(150))
+        .spool(folder.path())
+        .spool_max_bytes(600);
+    let producer = producer.start().await.unwrap();
+    let mut deliveries = Vec::new();
+    for number in 0..8 {
+        deliveries.push(producer.send(event(number)).await.unwrap());
+    }
+    let (mut spooled, mut full) = (0_u64, 0);
+    for delivery in deliveries {
+        match tokio::time::timeout(SOON, delivery).await.unwrap() {
+            Outcome::Spooled => spooled += 1,
+            Outcome::Undelivered(error) => {
+                assert!(error.to_string().contains("is full"), "{error}");
+                full += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let stats = producer.stats();
+    assert!(spooled > 0 && full > 0, "{spooled}, {full}, {stats:?}");
+    assert_eq!(
+        (stats.spool_events, stats.undelivered),
+        (spooled, full),
+        "{stats:?}"
+    );
+}

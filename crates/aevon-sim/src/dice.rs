@@ -2,11 +2,11 @@
 
 use aevon_core::time::{DAY_US, HOUR_US, MINUTE_US};
 
-use crate::model::{
-    LABELS, PARTITIONS, PRINCIPALS, TENANTS, VALUES, ZONES, partition_of_principal,
-};
+use crate::model::{LABELS, PARTITIONS, PRINCIPALS, TENANTS, VALUES, ZONES};
 use crate::operation::{Ask, At, Body, By, Event, Operation, Point, RuleSet, Says, Slice, Trouble};
 use crate::rules::{NAMES, VARIANTS};
+
+mod stories;
 
 /// Operations of a seed, those within others not counted; a story may take it further.
 const OPERATIONS: usize = 26;
@@ -93,6 +93,7 @@ pub fn operations(seed: u64) -> Vec<Operation> {
             0 => operations.extend(dice.correction()),
             1 => operations.extend(dice.succession()),
             2 => operations.extend(dice.edges()),
+            3 => operations.extend(dice.renewal()),
             _ => operations.push(dice.operation()),
         }
     }
@@ -102,32 +103,6 @@ pub fn operations(seed: u64) -> Vec<Operation> {
 /// The edge of a window at or before an instant. The beginning of the world is at 21:00 in UTC.
 const fn edge(at: i64, width: i64) -> i64 {
     (at + 21 * HOUR_US).div_euclid(width) * width - 21 * HOUR_US
-}
-
-/// Events of one principal are appended, and nothing befalls anybody.
-fn append(writer: u8, principal: u8, events: Vec<Event>) -> Operation {
-    Operation::Append {
-        writer,
-        bodies: vec![Body {
-            principal,
-            is_atomic: false,
-            events,
-        }],
-        trouble: None,
-    }
-}
-
-/// So many events of a principal's partition are swept, and nothing befalls anybody.
-fn sweep(sweeper: u8, principal: u8, events: u8) -> Operation {
-    Operation::Sweep {
-        sweeper,
-        slice: Slice {
-            partition: partition_of_principal(principal),
-            events,
-            is_front: true,
-        },
-        trouble: None,
-    }
 }
 
 struct Dice {
@@ -172,99 +147,6 @@ impl Dice {
 
     fn is_one_in(&mut self, many: u64) -> bool {
         self.roll(many) == 0
-    }
-
-    /// Events of one minute, of which some are voided one after another while slices end in between.
-    fn correction(&mut self) -> Vec<Operation> {
-        let principal = self.byte(2);
-        let at = self.instant();
-        let mut events: Vec<Event> = (0..4).map(|_| self.usage()).collect();
-        for event in &mut events {
-            event.at = edge(at, MINUTE_US) + self.roll(MINUTE_US as u64) as i64;
-        }
-        let ours = events.iter().map(|event| (principal, event.clone()));
-        self.sent.extend(ours);
-        let targets = [events[0].id, events[1 + self.roll(3) as usize].id];
-        let mut story = vec![append(0, principal, events)];
-        if !self.is_one_in(3) {
-            story.push(sweep(0, principal, 200));
-        }
-        for target in targets {
-            let says = Says::Void(target);
-            let void = Event {
-                says,
-                ..self.usage()
-            };
-            story.push(append(self.byte(2), principal, vec![void]));
-        }
-        for _ in 0..2 {
-            let events = self.of(&[1, 1, 2, 5]);
-            story.push(sweep(self.byte(2), principal, events));
-            if !self.is_one_in(3) {
-                story.push(Operation::Verify);
-            }
-        }
-        let at = At::Back(self.roll(4) as u16);
-        story.push(Operation::Read {
-            principal,
-            at,
-            by: By::Every,
-            ask: self.ask(),
-        });
-        story
-    }
-
-    /// Events on both sides of the edge of a window, and answers that end there.
-    fn edges(&mut self) -> Vec<Operation> {
-        let principal = self.byte(2);
-        let width = self.of(&[MINUTE_US, HOUR_US, DAY_US]);
-        let at = edge(self.instant(), width);
-        let mut events = Vec::new();
-        for offset in [-width, -1, 0, width / 2] {
-            events.push(Event {
-                at: at + offset,
-                ..self.usage()
-            });
-        }
-        let ours = events.iter().map(|event| (principal, event.clone()));
-        self.sent.extend(ours);
-        let mut story = vec![append(self.byte(2), principal, events)];
-        story.push(sweep(self.byte(2), principal, 200));
-        for _ in 0..2 {
-            let start = self.is_one_in(2).then_some(at - width);
-            let end = Some(at);
-            story.push(Operation::Read {
-                principal,
-                at: self.at(),
-                by: By::Every,
-                ask: Ask {
-                    start,
-                    end,
-                    granularity: 0,
-                    ..self.ask()
-                },
-            });
-        }
-        story
-    }
-
-    /// Versions that give way to others, and whose buckets go.
-    fn succession(&mut self) -> Vec<Operation> {
-        let mut story = vec![
-            Operation::Activate(200, None),
-            self.applied(),
-            Operation::Activate(200, None),
-            Operation::Discard(self.trouble(&OF_DISCARDS)),
-        ];
-        for _ in 0..2 {
-            story.push(Operation::Read {
-                principal: self.byte(3),
-                at: self.at(),
-                by: By::Version(self.byte(12)),
-                ask: self.ask(),
-            });
-        }
-        story
     }
 
     fn operation(&mut self) -> Operation {

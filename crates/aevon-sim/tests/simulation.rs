@@ -14,9 +14,6 @@ use tokio::runtime;
 /// Seeds of every run of the tests; `make sim` takes others.
 const SEEDS: u64 = 200;
 
-/// Points at which nothing happens in the fixed seeds: a rebuild has to have caught up just then.
-const UNREACHED: [&str; 1] = ["After(\"rebuild_switch\")"];
-
 /// Plays seeds; the points of crashes at which nothing happened in any of them.
 async fn assert_seeds(seeds: Range<u64>) -> Vec<String> {
     let begun = Instant::now();
@@ -50,9 +47,9 @@ fn no_seed_shows_a_violation_and_every_point_of_a_crash_is_reached() {
     let halves = [play(0..SEEDS / 2), play(SEEDS / 2..SEEDS)];
     let [first, second] = halves.map(|half| half.join().unwrap());
     let unreached: Vec<&String> = first.iter().filter(|at| second.contains(at)).collect();
-    assert_eq!(
-        unreached, UNREACHED,
-        "points that the lists of dice.rs name"
+    assert!(
+        unreached.is_empty(),
+        "nothing happened at {unreached:?}, which the lists of dice.rs name"
     );
 }
 

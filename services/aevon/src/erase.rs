@@ -2,13 +2,14 @@
 //!
 //! Invariant: the old name is printed nowhere and logged nowhere.
 
-use crate::output::say;
+use crate::output::{Format, OutputArg, say};
 use crate::{identifier, reach};
 use aevon_core::erasure::{Choice, Obstacle, Spelled};
 use aevon_schema::erasure::{self, Erased, Erasure, ErasureError, Found, Refusal};
 use aevon_service::settings::Settings;
 use anyhow::bail;
 use clap::Args;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     aevon erase --tenant acme --principal ann@example.org --keep data.region --keep data.status\n  \
     aevon erase --tenant acme --principal ann@example.org --keep data.region --force\n\n\
     Needs the owner of the schema, and no import under way. It can't be undone; backups, and exports that\n\
-    were made before, still have the events, and a rule that spells the name out keeps it. Exit codes: 0 erased, 1 refused (standard error lists which rule reads which place)\n\
-    or failed, 2 wrong usage.";
+    were made before, still have the events, and a rule that spells the name out keeps it.\n\n\
+    Exit codes: 0 erased, 1 refused (standard error lists which rule reads which place) or failed,\n\
+    2 wrong usage.";
 
 /// How long one statement may take: it blanks every event of the principal.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -45,6 +47,8 @@ pub(crate) struct EraseArgs {
     /// Does everything, takes all of it back, and says what it would have been
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 /// Erases.
@@ -63,24 +67,32 @@ pub(crate) async fn run(settings: &Settings, args: EraseArgs) -> anyhow::Result<
     };
     match erasure::erase(&mut connection, partitions, &erasure, random).await {
         Ok(erased) => {
-            report(&erased, args.dry_run)?;
+            match args.output.format {
+                Format::Table => report(&erased, args.dry_run)?,
+                Format::Json => say!("{:#}", as_json(&erased, args.dry_run)),
+            }
+            warn(&erased.spelled);
             Ok(())
         }
-        Err(ErasureError::Refused { found, why }) => refuse(&found, why, args.dry_run),
+        Err(ErasureError::Refused { found, why }) => {
+            if args.output.format == Format::Json {
+                say!("{:#}", refused_json(&found, &why, args.dry_run));
+            } else if args.dry_run {
+                say!(
+                    "{} events would be blanked; {} rejected events would be deleted; but it is refused",
+                    found.events,
+                    found.rejected
+                );
+            }
+            warn(&found.spelled);
+            refuse(why)
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Says what there is, where nothing more was wanted, and then why nothing was done.
-fn refuse(found: &Found, why: Refusal, is_rehearsal: bool) -> anyhow::Result<()> {
-    if is_rehearsal {
-        say!(
-            "{} events would be blanked; {} rejected events would be deleted; but it is refused",
-            found.events,
-            found.rejected
-        );
-    }
-    warn(&found.spelled);
+/// Says why nothing was done.
+fn refuse(why: Refusal) -> anyhow::Result<()> {
     let Refusal::InTheWay(obstacles) = why else {
         return Err(why.into());
     };
@@ -147,6 +159,51 @@ fn report(erased: &Erased, is_rehearsal: bool) -> anyhow::Result<()> {
         eprintln!("blanked though rules read it; their buckets {did} folded anew:");
         list(&erased.blanked);
     }
-    warn(&erased.spelled);
     Ok(())
+}
+
+/// The same, for programs.
+fn as_json(erased: &Erased, is_rehearsal: bool) -> Value {
+    json!({
+        "is_erased": !is_rehearsal,
+        "is_dry_run": is_rehearsal,
+        "pseudonym": erased.pseudonym,
+        "events": erased.events,
+        "rejected_events": erased.rejected,
+        "blanked_though_read": places_json(&erased.blanked),
+        "spelled_out_in": spelled_json(&erased.spelled),
+    })
+}
+
+/// What there is, and why nothing was done.
+fn refused_json(found: &Found, why: &Refusal, is_rehearsal: bool) -> Value {
+    let read = match why {
+        Refusal::InTheWay(obstacles) => places_json(obstacles),
+        _ => Value::from(Vec::<Value>::new()),
+    };
+    json!({
+        "is_erased": false,
+        "is_dry_run": is_rehearsal,
+        "refusal": why.to_string(),
+        "events": found.events,
+        "rejected_events": found.rejected,
+        "read": read,
+        "spelled_out_in": spelled_json(&found.spelled),
+    })
+}
+
+fn places_json(obstacles: &[Obstacle]) -> Value {
+    let one = |obstacle: &Obstacle| {
+        json!({
+            "place": obstacle.place,
+            "rule": obstacle.rule,
+            "manner": obstacle.manner,
+        })
+    };
+    obstacles.iter().map(one).collect()
+}
+
+fn spelled_json(spelled: &[Spelled]) -> Value {
+    let one = |spelled: &Spelled| json!({"rule": spelled.rule, "fields": spelled.fields});
+    spelled.iter().map(one).collect()
 }

@@ -1,6 +1,6 @@
 //! `aevon verify`: the buckets against the log, principal by principal.
 
-use crate::output::print;
+use crate::output::{Format, OutputArg, print, say};
 use crate::table::plain;
 use crate::{identifier, reach};
 use aevon_core::identity::partition_of;
@@ -13,6 +13,7 @@ use aevon_service::settings::Settings;
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  \
     aevon verify                                    every principal, every total, every version\n  \
     aevon verify --tenant acme --rule tokens_used\n  \
     aevon verify --tenant acme --principal user_123 --rule tokens_used:3\n  \
-    aevon verify --sample 0.01                      always the same hundredth of all principals\n\n\
+    aevon verify --sample 0.01                      always the same hundredth of all principals\n  \
+    aevon verify -o json | jq .differences\n\n\
     Reads only, takes no lock, needs SELECT alone, and works on a replica. Exit codes: 0 nothing \
     differs, 1 something does\n(standard error names the first difference) or it failed, 2 wrong \
     usage.";
@@ -48,6 +50,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FRACTION", default_value_t = 1.0, value_parser = fraction,
           conflicts_with = "principal")]
     sample: f64,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 fn rule(text: &str) -> Result<Versions, String> {
@@ -95,7 +99,10 @@ pub(crate) async fn run(settings: &Settings, args: VerifyArgs) -> anyhow::Result
         (tenant, _) => run.many(tenant.as_deref(), args.sample, partitions).await?,
     }
     run.bar.finish_and_clear();
-    print(&run.seen.report())?;
+    match args.output.format {
+        Format::Table => drop(print(&run.seen.report())?),
+        Format::Json => say!("{:#}", run.seen.as_json()),
+    }
     match (run.seen.first, run.seen.ahead.first()) {
         (Some(first), _) => bail!("buckets differ from the log; the first: {}", named(&first)),
         (None, Some(ahead)) => bail!("{}", ahead_of_log(ahead)),
@@ -306,6 +313,26 @@ impl Seen {
             text += &format!("ahead: {}\n", ahead_of_log(ahead));
         }
         text
+    }
+
+    /// The same, for programs.
+    fn as_json(&self) -> Value {
+        let by_rule = |lists: &BTreeMap<String, BTreeSet<i32>>| -> Vec<Value> {
+            let one = |(rule, partitions)| json!({"rule": rule, "partitions": partitions});
+            lists.iter().map(one).collect()
+        };
+        json!({
+            "principals": self.principals,
+            "totals": self.totals,
+            "events": self.events,
+            "buckets": self.buckets,
+            "rule_versions": self.swept,
+            "differences": self.differences,
+            "first_difference": self.first.as_ref().map(named),
+            "unswept": by_rule(&self.unswept),
+            "without_totals": by_rule(&self.without_totals),
+            "ahead": self.ahead.iter().map(ahead_of_log).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -89,7 +89,8 @@ impl Engine {
         let Some(store) = &self.store else {
             return Outcome::Undelivered(error);
         };
-        match store.append(&Arc::new(lines), &self.patience(None)).await {
+        let patience = self.patience(Some(self.options.delivery_timeout));
+        match store.append(&Arc::new(lines), &patience).await {
             Ok(()) => Outcome::Spooled,
             Err(error) => {
                 self.counts.failed(error.clone());

@@ -13,19 +13,13 @@ use super::several::{Complete, Found, OverAll, Part, Several, answers};
 use super::{PageEnd, StateError};
 use crate::error::StoreError;
 use crate::statement::Statement;
-use crate::values::{JsonString, JsonText, end_to_pg, from_pg, start_to_pg};
+use crate::values::{JsonString, JsonText, from_pg};
 use aevon_core::amount::Amount;
 use aevon_core::filter::Subject;
 use aevon_core::fold::Fact;
-use aevon_core::operator::{Columns, Kept, Level, Operator, Partial};
 use aevon_core::position::Position;
-use aevon_core::rule::Rule;
-use aevon_core::state::{
-    Answer, MAX_HELD_BYTES, Plan, Question, Range, Rank, Ranking, Span, TooLarge, total,
-};
-use bigdecimal::BigDecimal;
+use aevon_core::state::{Answer, MAX_HELD_BYTES, Plan, Rank, Ranking, Span, TooLarge, total};
 use diesel::QueryResult;
-use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{
     Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Numeric, Text, Timestamptz,
 };
@@ -33,11 +27,14 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
 
+mod asked;
 mod refine;
 mod statement;
+mod sum;
 
-use statement::PARTS;
+use asked::{Asked, Wanted};
 pub(crate) use statement::{Many, refined, statement};
+use sum::{Sum, SumColumns, SumRow};
 
 /// Most principals with events that no bucket holds, most whose buckets have changed since, and most of
 /// whom there is a void that no bucket holds.
@@ -55,54 +52,6 @@ const PLAN_FREELY: &str = "SAVEPOINT ranked; SET LOCAL plan_cache_mode = force_c
                            SET LOCAL max_parallel_workers_per_gather = 1; \
                            SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0";
 const PLAN_AS_EVER: &str = "ROLLBACK TO SAVEPOINT ranked";
-
-/// What is asked of one rule.
-struct Asked<'a> {
-    rule: &'a Rule,
-    question: &'a Question,
-    plan: &'a Plan,
-}
-
-/// What Postgres is to give.
-struct Wanted {
-    /// The first so many of whom no more is known,
-    enough: i64,
-    /// behind those who have this value.
-    after: Option<Amount>,
-    /// Where buckets lie, of a tenant that has many principals.
-    many: Option<Many>,
-}
-
-impl Wanted {
-    /// Those who are enough for a page, where Postgres orders them as an answer does.
-    fn new(operator: Operator, after: Option<&Rank>, limit: usize, many: Option<Many>) -> Self {
-        let is_ordered = matches!(
-            operator,
-            Operator::Count | Operator::Sum | Operator::Min | Operator::Max
-        );
-        // Behind those who have no value everybody counts.
-        let all = (i64::MAX, None);
-        let page = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-        let (enough, after) = match (is_ordered, after) {
-            (false, _) => all,
-            (true, None) => (page, None),
-            (true, Some(rank)) => rank.value.as_ref().map_or(all, |v| (page, Some(v.clone()))),
-        };
-        Self {
-            enough,
-            after,
-            many,
-        }
-    }
-
-    /// What has to be complete for that.
-    fn complete(&self) -> Complete {
-        match self.many {
-            Some(_) => Complete::Links,
-            None => Complete::Totals,
-        }
-    }
-}
 
 /// Those who have events that no bucket holds.
 type Beside<'a> = FxHashMap<String, Answer<'a>>;
@@ -401,69 +350,6 @@ impl Several<'_> {
     }
 }
 
-impl Asked<'_> {
-    /// Between which hashes of labels its series lie.
-    fn hashes(&self) -> (&'static [u8], &'static [u8]) {
-        match self.question.grouping.is_none() {
-            true => (&[], &[]),
-            false => (&[0], &[u8::MAX; 33]),
-        }
-    }
-
-    /// The parts of the plan in the places that the statements have for them.
-    fn places(&self) -> [Option<Range>; 8] {
-        let plan = self.plan;
-        let looks_back = self.question.looks_back(self.rule.operator);
-        let (mut inside, mut before) = (plan.buckets.clone(), plan.buckets_before.clone());
-        PARTS.map(|(is_before, grain)| {
-            let parts = match is_before {
-                true => &mut before,
-                false => &mut inside,
-            };
-            let at = parts.iter().position(|(of, _)| *of == grain)?;
-            let (_, range) = parts.remove(at);
-            Some(range).filter(|_| looks_back || !is_before)
-        })
-    }
-
-    /// Where the windows of the parts begin, and where they end, in these places.
-    fn windows(&self) -> (Vec<Option<PgTimestamp>>, Vec<Option<PgTimestamp>>) {
-        let parts = self.places();
-        let from = |part: &Option<Range>| part.map(|range| start_to_pg(range.start));
-        let to = |part: &Option<Range>| part.map(|range| end_to_pg(range.end));
-        (
-            parts.iter().map(from).collect(),
-            parts.iter().map(to).collect(),
-        )
-    }
-
-    /// Takes an answer into the page, unless nothing is in it.
-    fn offer(
-        &self,
-        ranking: &mut Ranking<()>,
-        principal_id: String,
-        finished: Finished,
-    ) -> Result<(), StateError> {
-        let values = finished.into_values()?;
-        if let Some(value) = values.into_iter().next() {
-            self.rank(ranking, principal_id, &value.partial);
-        }
-        Ok(())
-    }
-
-    fn rank(&self, ranking: &mut Ranking<()>, principal_id: String, partial: &Partial) {
-        if partial.is_empty() {
-            return;
-        }
-        let value = partial.amount(self.rule.operator, self.question.range.end);
-        let rank = Rank {
-            value,
-            principal_id,
-        };
-        ranking.offer(rank, ());
-    }
-}
-
 /// Takes events of a partition in, each into the answer of its principal; says how many there were.
 async fn add_events<'q>(
     beside: &mut Beside<'q>,
@@ -504,93 +390,3 @@ async fn add_events<'q>(
     }
     Ok(Ok(count))
 }
-
-/// What those of a principal's buckets add up to that stand, or some of them.
-struct Sum {
-    principal_id: String,
-    /// Its number, or that of its series.
-    no: i64,
-    inside: Partial,
-    before: Partial,
-    /// Whether others have changed since.
-    is_refined: bool,
-    /// Whether there is a void that they do not hold.
-    is_voided: bool,
-}
-
-impl Sum {
-    fn of(operator: Operator, row: SumRow) -> Result<Self, StoreError> {
-        let (principal_id, event_count, value, moment, latest_at, latest_seq, sketch, ..) = row;
-        let (height_before, has_any, is_refined, is_voided, no) =
-            (row.7, row.8, row.9, row.10, row.11);
-        let columns = Columns {
-            value: value.map(Amount::from_big),
-            latest_at: latest_at.map(from_pg),
-            latest_seq,
-            moment: moment.map(Amount::from_big),
-            sketch,
-        };
-        // The partition decides nothing among the events of one principal.
-        let kept = Kept::from_columns(operator, 0, columns);
-        let unreadable = || StoreError::Corrupt("a sum of buckets can't be read".to_owned());
-        // Only the height of what came before counts.
-        let before = height_before.map(|height| {
-            Kept::Level(Box::new(Level {
-                height: Amount::from_big(height),
-                moment: Amount::ZERO,
-            }))
-        });
-        Ok(Self {
-            principal_id,
-            no,
-            inside: Partial {
-                kept: kept.ok_or_else(unreadable)?,
-                event_count,
-                // Postgres says no more than whether there are any.
-                skipped_count: i64::from(has_any),
-            },
-            before: Partial {
-                event_count: i64::from(before.is_some()),
-                kept: before.unwrap_or_default(),
-                skipped_count: 0,
-            },
-            is_refined,
-            is_voided,
-        })
-    }
-
-    fn merge(&mut self, operator: Operator, other: &Sum) {
-        self.inside.merge(operator, &other.inside);
-        self.is_refined |= other.is_refined;
-        self.is_voided |= other.is_voided;
-    }
-}
-
-type SumColumns = (
-    Text,
-    BigInt,
-    Nullable<Numeric>,
-    Nullable<Numeric>,
-    Nullable<Timestamptz>,
-    Nullable<BigInt>,
-    Nullable<Binary>,
-    Nullable<Numeric>,
-    Bool,
-    Bool,
-    Bool,
-    BigInt,
-);
-type SumRow = (
-    String,
-    i64,
-    Option<BigDecimal>,
-    Option<BigDecimal>,
-    Option<PgTimestamp>,
-    Option<i64>,
-    Option<Vec<u8>>,
-    Option<BigDecimal>,
-    bool,
-    bool,
-    bool,
-    i64,
-);

@@ -30,6 +30,7 @@ mod network;
 mod openapi;
 mod operation;
 mod overload;
+mod queries;
 mod rejected;
 mod roles;
 mod rule_files;

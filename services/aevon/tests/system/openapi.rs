@@ -74,8 +74,15 @@ impl<'a> Operation<'a> {
             .collect()
     }
 
+    /// Every parameter of the query.
+    pub(crate) fn names_in_query(&self) -> Vec<&'a str> {
+        let all = self.says["parameters"].as_array().into_iter().flatten();
+        let of_query = all.filter(|one| one["in"] == "query");
+        of_query.filter_map(|one| one["name"].as_str()).collect()
+    }
+
     /// The path with each parameter of the query alone, with none and with all.
-    fn paths(&self) -> Vec<String> {
+    pub(crate) fn paths(&self) -> Vec<String> {
         let mut path = self.path.to_owned();
         for one in self.parameters("path") {
             let value = one["example"].as_str().map(str::to_owned);
@@ -170,7 +177,7 @@ impl<'a> Operation<'a> {
     }
 
     /// That an answer is one of those that the document has for this operation.
-    fn check_answer(&self, answer: &Answer) {
+    pub(crate) fn check_answer(&self, answer: &Answer) {
         let (method, path) = (&self.method, self.path);
         let says = &self.says["responses"][answer.status.to_string()];
         assert!(says.is_object(), "{method} {path}: {answer:?}");
