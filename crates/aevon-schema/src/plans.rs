@@ -424,8 +424,8 @@ const GOLDEN: [Golden<'static>; 36] = [
         name: "replace",
         sql: include_str!("sql/pre_aggregates_replace.sql"),
         types: "int, smallint, bigint[], timestamptz[], int[], numeric[], timestamptz[], bigint[], \
-                bytea[]",
-        arguments: "1, 60::smallint, '{1}', '{now}', '{1}', '{1}', '{now}', '{1}', '{x}'",
+                numeric[], bytea[]",
+        arguments: "1, 60::smallint, '{1}', '{now}', '{1}', '{1}', '{now}', '{1}', '{1}', '{x}'",
         wanted: &["(series_no = u.series_no) AND (grain = $2) AND (window_start = u.window_start)"],
     },
     Golden {

@@ -43,6 +43,7 @@ pub(crate) async fn replace(
         let values = stored.iter().map(|c| c.value.as_ref().map(Amount::to_big));
         let latest_ats = stored.iter().map(|c| c.latest_at.map(to_pg));
         let latest_seqs = stored.iter().map(|c| c.latest_seq);
+        let moments = stored.iter().map(|c| c.moment.as_ref().map(Amount::to_big));
         let sketches = stored.iter().map(|c| c.sketch.as_deref());
         let query = diesel::sql_query(include_str!("../sql/pre_aggregates_replace.sql"))
             .bind::<Integer, _>(partition)
@@ -53,6 +54,7 @@ pub(crate) async fn replace(
             .bind::<Array<Nullable<Numeric>>, _>(values.collect::<Vec<_>>())
             .bind::<Array<Nullable<Timestamptz>>, _>(latest_ats.collect::<Vec<_>>())
             .bind::<Array<Nullable<BigInt>>, _>(latest_seqs.collect::<Vec<_>>())
+            .bind::<Array<Nullable<Numeric>>, _>(moments.collect::<Vec<_>>())
             .bind::<Array<Nullable<Binary>>, _>(sketches.collect::<Vec<_>>());
         let replaced = Statement::<_, ()>::new(query).execute(&mut &*pg).await?;
         check_count(replaced, kept.len())?;
@@ -65,6 +67,7 @@ type PartColumns = (
     Nullable<Numeric>,
     Nullable<Timestamptz>,
     Nullable<BigInt>,
+    Nullable<Numeric>,
     Nullable<Binary>,
 );
 type PartRow = (
@@ -72,6 +75,7 @@ type PartRow = (
     Option<BigDecimal>,
     Option<PgTimestamp>,
     Option<i64>,
+    Option<BigDecimal>,
     Option<Vec<u8>>,
 );
 
@@ -161,13 +165,14 @@ async fn fold_parts(
     mut parts: impl TryStream<Ok = PartRow, Error = diesel::result::Error> + Unpin,
 ) -> Result<Vec<(Place, Kept)>, StoreError> {
     let mut folded: Vec<Partial> = vec![Partial::default(); places.len()];
-    while let Some((number, value, latest_at, latest_seq, sketch)) = parts.try_next().await? {
+    while let Some(part) = parts.try_next().await? {
+        let (number, value, latest_at, latest_seq, moment, sketch) = part;
         let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
         let columns = Columns {
             value: value.map(Amount::from_big),
             latest_at: latest_at.map(from_pg),
             latest_seq,
-            moment: None,
+            moment: moment.map(Amount::from_big),
             sketch,
         };
         let of = |(_, operator): &(Place, Operator)| {

@@ -1,6 +1,6 @@
 -- pre_aggregates_parts_of_tenants: the minutes of principals that minutes of their tenants are made
 -- of, each with the place of the other in the question, from 1
-SELECT u.place, b.value, b.latest_at, b.latest_seq, b.sketch
+SELECT u.place, b.value, b.latest_at, b.latest_seq, b.moment, b.sketch
 FROM unnest($2, $3, $4, $5, $6, $7) WITH ORDINALITY
      AS u (tenant_no, rule_no, generation, labels_hash, window_start, epoch, place)
 -- OFFSET 0, here and below, keeps the planner from reading all of the partition.
@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) s
 CROSS JOIN LATERAL (
-    SELECT n.value, n.latest_at, n.latest_seq, n.sketch
+    SELECT n.value, n.latest_at, n.latest_seq, n.moment, n.sketch
     FROM pre_aggregates n
     WHERE n.series_no = s.series_no
       AND n.grain = 1
