@@ -6,8 +6,8 @@ pub enum StoreError {
     /// The address of the database is none.
     #[error("database.url: {0}")]
     InvalidUrl(String),
-    /// Postgres can't be reached, or the connection was lost.
-    #[error("Postgres is away: {0}")]
+    /// Postgres can't be reached, lets nobody in by this name, or the connection was lost.
+    #[error("no connection to Postgres: {0}")]
     Unavailable(String),
     /// A wait reached its deadline.
     #[error("{0} took too long")]

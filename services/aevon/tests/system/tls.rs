@@ -215,7 +215,7 @@ async fn services_work_over_tls_and_say_why_where_they_do_not_trust_the_server()
             service.try_get("/readyz").await.is_some_and(|answer| {
                 let said = answer.body["reasons"]["database"].as_str();
                 let why =
-                    "Postgres is away: its certificate is signed by no authority of sslrootcert";
+                    "no connection to Postgres: its certificate is signed by no authority of sslrootcert";
                 answer.status == 503 && said == Some(why)
             })
         })
