@@ -9,8 +9,8 @@ give_up() { echo "explorer: $*" >&2; exit 1; }
 
 has_node || give_up "Node 20.19 or newer is missing"
 
-chromium() { command -v chromium || command -v google-chrome || command -v chromium-browser; }
-if ! chromium > /dev/null; then
+browser() { command -v chromium || command -v google-chrome || command -v chromium-browser; }
+if ! browser > /dev/null; then
   debian chromium 2> /dev/null ||
     give_up "Chromium is missing, and Debian's package chromium cannot be installed"
 fi
@@ -23,4 +23,4 @@ if [ -n "$(git status --porcelain -- dist)" ]; then
   give_up "dist is not what its source makes; it is now: commit it, and build the programs again"
 fi
 
-AEVON_BIN="$programs/aevon" CHROMIUM=$(chromium) npm test --silent
+AEVON_BIN="$programs/aevon" CHROMIUM=$(browser) npm test --silent
