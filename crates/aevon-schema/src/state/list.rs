@@ -3,7 +3,8 @@
 //! Invariant: memory is bounded: a page by its values, whatever is read for it by what is being folded
 //! of a few principals.
 
-use super::rows::{self, Cost, Finished};
+use super::chosen::check_question;
+use super::conclude::{Cost, Finished, states};
 use super::several::{Complete, Found, Part, Several, answers, set_checkpoints};
 use super::{Listed, PageEnd, StateError, StateList, StateQuery, Which};
 use crate::error::StoreError;
@@ -33,7 +34,7 @@ impl Several<'_> {
         let found = self.begin().await?;
         let checked = found
             .check(self.asked)
-            .and_then(|()| rows::check_question(self.query, &found.chosen(0, Complete::Buckets)));
+            .and_then(|()| check_question(self.query, &found.chosen(0, Complete::Buckets)));
         let page = match (checked, which) {
             (Err(error), _) => Err(error),
             (Ok(()), Which::Named(names)) => self.named(&found, names).await?,
@@ -115,7 +116,7 @@ impl Several<'_> {
                 let partition = partition_of(&self.query.tenant_id, name, self.all_partitions);
                 let chosen = found.chosen(partition, Complete::Buckets);
                 let lags = vec![0; chosen.len()];
-                let states = match rows::states(self.query, chosen, finished, &lags) {
+                let states = match states(self.query, chosen, finished, &lags) {
                     Ok(states) => states,
                     Err(error) => return Ok(Err(error)),
                 };

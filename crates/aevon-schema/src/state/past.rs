@@ -6,8 +6,9 @@
 //! Invariant: what lies at or below a position is final, so the answer there is the same in whatever
 //! snapshot it is read, whatever is swept, voided or rebuilt by then.
 
-use super::rows::{self, BucketRow, Chosen, Cost, Rows, Selected, Standpoint};
-use super::rows::{StampedColumns, StampedRow};
+use super::chosen::{self, Chosen, Selected};
+use super::conclude::{Cost, Finished, Standpoint, conclude};
+use super::rows::{self, BucketRow, Rows, StampedColumns, StampedRow};
 use super::trace::{Reason, Trace};
 use super::{At, State, StateError, StateQuery};
 use crate::error::StoreError;
@@ -82,7 +83,7 @@ impl Past<'_> {
         )
         .await;
         let resolved = Sent::new(self.resolve(at), self.warm).await;
-        let chosen = rows::chosen(self.pg, self.partition, &self.query.selection);
+        let chosen = chosen::chosen(self.pg, self.partition, &self.query.selection);
         let chosen = Sent::new(chosen, self.warm).await;
         let reads_buckets = self.using != Using::Log;
         let early = match at {
@@ -130,10 +131,10 @@ impl Past<'_> {
             buckets,
             raw_events,
         };
-        let finished: Vec<_> = answers.into_iter().map(rows::Finished::of).collect();
+        let finished: Vec<_> = answers.into_iter().map(Finished::of).collect();
         let state = self.check(at, &resolved).and_then(|()| {
             let standpoint = resolved.standpoint;
-            rows::conclude(
+            conclude(
                 self.query,
                 self.partition,
                 standpoint,
@@ -276,7 +277,7 @@ impl Past<'_> {
                 continue;
             }
             let (rule_no, labels, minute, ..) = bucket;
-            let Some((answer, rule)) = rows::licensed(answers, chosen, rule_no) else {
+            let Some((answer, rule)) = chosen::licensed(answers, chosen, rule_no) else {
                 continue;
             };
             let minute = from_pg(minute);

@@ -7,8 +7,9 @@
 //! Invariant: memory is bounded: by a page, and by those who have events that no bucket holds, or buckets
 //! that have changed since.
 
+use super::conclude::{Cost, Finished};
 use super::list::{AT_ONCE, Answered, Page};
-use super::rows::{Cost, Finished, RawOfTenantRow, Rows, Turn};
+use super::rows::{RawOfTenantRow, Rows, Turn};
 use super::several::{Complete, Found, OverAll, Part, Several, answers};
 use super::{PageEnd, StateError};
 use crate::error::StoreError;

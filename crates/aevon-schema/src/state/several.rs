@@ -6,8 +6,10 @@
 //! Invariant: every part is read as of a position that was found in the same snapshot, in the way of
 //! [`super::past`]: the newest state is the one as of the heads.
 
+use super::chosen::{Chosen, Selected, check_question};
+use super::conclude::{Cost, Finished, states};
 use super::past::{Past, TreeRow, Using};
-use super::rows::{self, Chosen, Cost, Finished, RawOfTenantRow, Selected};
+use super::rows::{self, RawOfTenantRow};
 use super::trace::Trace;
 use super::{AsOf, StateError, StateQuery, TenantQuery, TenantState};
 use crate::error::StoreError;
@@ -215,7 +217,7 @@ impl<'a> Several<'a> {
         let mut sets = [answers];
         let checked = found
             .check(self.asked)
-            .and_then(|()| rows::check_question(self.query, &found.chosen(0, Complete::Totals)));
+            .and_then(|()| check_question(self.query, &found.chosen(0, Complete::Totals)));
         let cost = match &checked {
             Ok(()) => self.read(&parts, &plan, &mut sets).await?,
             Err(_) => Cost::default(),
@@ -225,7 +227,7 @@ impl<'a> Several<'a> {
         let finished = answers.into_iter().map(Finished::of).collect();
         let chosen = found.chosen(0, Complete::Totals);
         let state = checked.and_then(|()| {
-            let states = rows::states(self.query, chosen, finished, &found.lags(Complete::Totals))?;
+            let states = states(self.query, chosen, finished, &found.lags(Complete::Totals))?;
             Ok(TenantState {
                 version: found.version(),
                 data_through: found.data_through(),

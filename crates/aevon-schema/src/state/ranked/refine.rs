@@ -7,8 +7,10 @@
 
 use super::{Asked, Beside, Many, Sum, Wanted, refined};
 use crate::state::StateError;
+use crate::state::chosen::Chosen;
+use crate::state::conclude::{Cost, Finished};
 use crate::state::list::Answered;
-use crate::state::rows::{self, BucketRow, Chosen, Cost, Finished, RawEvent, Rows, Turn};
+use crate::state::rows::{self, BucketRow, RawEvent, Rows, Turn};
 use crate::state::several::{Checkpoints, Found, OverAll, Several};
 use crate::statement::Statement;
 use crate::values::{JsonString, JsonText, end_to_pg, from_pg, start_to_pg};
