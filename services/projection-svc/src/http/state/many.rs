@@ -2,8 +2,9 @@
 
 use super::asked::{question, selection};
 use super::moment::OverAll;
+use super::problem::problem;
+use super::sending::{Sending, erasures, of_question, rules_of};
 use super::shown::{Answer, Meta, RuleAnswer};
-use super::{Sending, erasures, of_question, problem, rules_of};
 use crate::Projection;
 use crate::http::format::digest;
 use crate::http::not_ready;
