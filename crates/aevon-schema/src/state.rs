@@ -11,11 +11,11 @@ pub mod compare;
 mod conclude;
 pub mod explain;
 mod list;
+mod newest;
 mod past;
 pub(crate) mod ranked;
 mod rows;
 mod several;
-mod snapshot;
 mod tenant;
 mod trace;
 
@@ -31,8 +31,8 @@ use aevon_core::state::{Question, TooLarge, Value};
 use aevon_core::time::Timestamp;
 use attempt::{retried, within};
 pub(crate) use conclude::head;
-use past::{Found, Past, Using};
-use snapshot::{Newest, Snapshot};
+use newest::{Newest, NewestRead};
+use past::{PastAnswer, PastRead, Using};
 use std::collections::BTreeSet;
 use std::time::Duration;
 pub use tenant::{AsOf, Listed, PageEnd, StateList, TenantQuery, TenantState, Which, list, total};
@@ -320,13 +320,13 @@ async fn read_newest(
     partition: i32,
     query: &StateQuery,
 ) -> Result<Result<Newest, StateError>, StoreError> {
-    let snapshot = Snapshot {
+    let read = NewestRead {
         pg: &connection.pg,
         warm: connection.is_warm(NEWEST),
         partition,
         query,
     };
-    let newest = snapshot.read().await?;
+    let newest = read.read().await?;
     connection.set_warm(NEWEST);
     Ok(newest)
 }
@@ -337,8 +337,8 @@ async fn read_past(
     query: &StateQuery,
     at: At,
     using: Using,
-) -> Result<Found, StoreError> {
-    let past = Past {
+) -> Result<PastAnswer, StoreError> {
+    let past = PastRead {
         pg: &connection.pg,
         // The log alone needs fewer statements, and says nothing of the others.
         warm: connection.is_warm(PAST),

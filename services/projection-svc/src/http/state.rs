@@ -32,7 +32,7 @@ pub(crate) use problem::problem;
 pub(crate) use sending::insert_version;
 use sending::{Sending, erasures, of_question, rules_of};
 use serde::Serialize;
-pub(crate) use shown::{Answer, Estimate, RuleAnswer, WindowValue, plain};
+pub(crate) use shown::{Estimate, RuleAnswer, StateBody, WindowValue, plain};
 use std::iter::once;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -91,7 +91,7 @@ impl IntoResponses for Problems {
         (status = 200, description = "The state; rows of its values, as `accept` asks",
          headers(("aevon-version" = String), ("etag" = String)),
          content(
-            (Answer = "application/json", example = json!({
+            (StateBody = "application/json", example = json!({
             "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
             "granularity": "total", "timezone": "UTC", "version": "7:90210",
             "as_of": "2026-02-11T10:30:01.000017Z",
@@ -251,7 +251,7 @@ async fn answer(
     let state = read.map_err(|error| problem(&error))?;
     span.record("buckets", state.buckets);
     span.record("raw", state.raw_events);
-    let answer = Answer::new(&query, Version::from(state.position), &state);
+    let answer = StateBody::new(&query, Version::from(state.position), &state);
     let mut determinants = rules_of(&answer.states);
     determinants.extend(of_question(&query.tenant_id, &query.question));
     determinants.push(query.principal_id.clone());
@@ -267,5 +267,5 @@ async fn answer(
 
 /// An answer as it is sent.
 pub(crate) fn body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serialize + use<'a> {
-    Answer::new(query, Version::from(state.position), state)
+    StateBody::new(query, Version::from(state.position), state)
 }

@@ -16,7 +16,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 
 /// One transaction, and what is asked in it.
-pub(super) struct Snapshot<'a> {
+pub(super) struct NewestRead<'a> {
     pub(super) pg: &'a AsyncPgConnection,
     pub(super) warm: bool,
     pub(super) partition: i32,
@@ -32,7 +32,7 @@ pub(super) enum Newest {
     Corrected(i64),
 }
 
-impl Snapshot<'_> {
+impl NewestRead<'_> {
     /// Everything is read before it returns, and the transaction has ended, whatever the answer.
     pub(super) async fn read(&self) -> Result<Result<Newest, StateError>, StoreError> {
         let question = &self.query.question;
@@ -85,6 +85,7 @@ impl Snapshot<'_> {
         Ok(state.map(|state| Newest::State(Box::new(state))))
     }
 
+    /// The buckets of the whole windows of the range.
     async fn buckets(&self, plan: &Plan) -> QueryResult<impl Rows<BucketRow> + use<>> {
         let parts = || marked(&plan.buckets, &plan.buckets_before);
         let grains: Vec<i16> = parts().map(|((grain, _), _)| grain.minutes()).collect();
@@ -119,6 +120,7 @@ impl Snapshot<'_> {
             .await
     }
 
+    /// The events of its edges, and of what no bucket holds yet.
     async fn raw(&self, plan: &Plan) -> QueryResult<impl Rows<RawRow> + use<>> {
         let edges = || marked(&plan.edges, &plan.edges_before);
         let minutes: Vec<_> = edges().map(|(edge, _)| Plan::minutes_of(&edge)).collect();
