@@ -76,9 +76,9 @@ impl History {
         }
         self.days += self.dice.roll(2) as i64;
         let now = at("2026-01-02T12:00:00Z").plus_micros(self.days * DAY_US / 2);
-        let mut writer = self.world.writer().with_clock(now);
+        let mut appender = self.world.appender().with_clock(now);
         let group: Vec<&NewEvent> = group.iter().collect();
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         for (event, verdict) in group.into_iter().zip(verdicts) {
             if let Verdict::Accepted { position, .. } = verdict {
                 let [mut stored] =

@@ -17,11 +17,11 @@ const DEADLINE: Duration = Duration::from_secs(20);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_knew_the_old_name_sees_that_it_is_somebody_new() {
     let world = World::new().await;
-    let mut writer = world.writer();
+    let mut appender = world.appender();
     let first = event(ANN, "e1", at("2026-01-01T00:00:00Z"), "1");
     let twin = event("bob@example.org", "e1", at("2026-01-01T00:00:00Z"), "1");
-    writer.append(&[&first, &twin]).await.unwrap();
-    let stored = writer.append(&[&first, &twin]).await.unwrap();
+    appender.append(&[&first, &twin]).await.unwrap();
+    let stored = appender.append(&[&first, &twin]).await.unwrap();
     assert!(
         stored
             .iter()
@@ -29,12 +29,12 @@ async fn a_writer_that_knew_the_old_name_sees_that_it_is_somebody_new() {
     );
     let rehearsed = erase_of(&world, &[], false, true).await.unwrap();
     assert_eq!((rehearsed.events, world.count("erasures").await), (1, 0));
-    let again = writer.append(&[&first]).await.unwrap();
+    let again = appender.append(&[&first]).await.unwrap();
     assert!(matches!(again[0], Verdict::Duplicate { .. }), "{again:?}");
 
     let erased = erase_of(&world, &[], false, false).await.unwrap();
     // What was stored is nobody's any more, so that the same event is a new one, of somebody new.
-    let again = writer.append(&[&first, &twin]).await.unwrap();
+    let again = appender.append(&[&first, &twin]).await.unwrap();
     assert!(matches!(again[0], Verdict::Accepted { .. }), "{again:?}");
     assert!(matches!(again[1], Verdict::Duplicate { .. }), "{again:?}");
     assert_eq!(world.count("principals").await, 3);

@@ -60,9 +60,9 @@ impl History {
         self.now = self
             .now
             .plus_micros([1, 1_000_000, DAY_US / 3][self.dice.roll(3) as usize]);
-        let mut writer = self.world.writer().with_clock(self.now);
+        let mut appender = self.world.appender().with_clock(self.now);
         let group: Vec<&NewEvent> = group.iter().collect();
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         for (event, verdict) in group.into_iter().zip(verdicts) {
             if let Verdict::Accepted { position, .. } = verdict {
                 let whose = (event.tenant_id.clone(), event.principal_id.clone());

@@ -6,7 +6,7 @@ use aevon_core::position::Position;
 use aevon_core::rule::Rule;
 use aevon_core::state::{Granularity, Question, Range};
 use aevon_core::time::Timestamp;
-use aevon_schema::append::Writer;
+use aevon_schema::append::Appender;
 use aevon_schema::state::{Selection, State, StateError, StateQuery};
 use aevon_schema::sweep::{self, Turn};
 use aevon_schema::{Connection, Database, DatabaseOptions, migrate, rules, state};
@@ -35,8 +35,8 @@ impl World {
         }
     }
 
-    pub(crate) fn writer(&self) -> Writer {
-        Writer::new(self.database.clone(), self.partitions)
+    pub(crate) fn appender(&self) -> Appender {
+        Appender::new(self.database.clone(), self.partitions)
     }
 
     pub(crate) async fn connection(&self) -> Connection {
@@ -56,7 +56,7 @@ impl World {
     /// Stores events in one group; all must be new.
     pub(crate) async fn store(&self, events: &[NewEvent]) -> Vec<Position> {
         let group: Vec<&NewEvent> = events.iter().collect();
-        let verdicts = self.writer().append(&group).await.unwrap();
+        let verdicts = self.appender().append(&group).await.unwrap();
         verdicts.iter().map(position).collect()
     }
 

@@ -81,9 +81,9 @@ impl History {
         }
         let later = [1, 1_000_000, DAY_US / 3][self.dice.roll(3) as usize];
         self.now = self.now.plus_micros(later);
-        let mut writer = self.world.writer().with_clock(self.now);
+        let mut appender = self.world.appender().with_clock(self.now);
         let group: Vec<&NewEvent> = group.iter().collect();
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         for (event, verdict) in group.into_iter().zip(verdicts) {
             let Verdict::Accepted {
                 position,
