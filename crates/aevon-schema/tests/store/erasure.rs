@@ -11,7 +11,7 @@ use aevon_core::time::DAY_US;
 use aevon_schema::erasure::{Erased, Erasure, ErasureError, Found, Refusal, erase};
 use aevon_schema::migrate::{self, MigrateOptions};
 use aevon_schema::state::{AsOf, At, RuleState, Selection, StateQuery, TenantQuery, read, total};
-use aevon_schema::sweep::{Turn, backlogs, sweep_once};
+use aevon_schema::sweep::{Whose, backlogs, sweep_once};
 use aevon_schema::verify::{self, Versions};
 use aevon_testkit::TestDatabase;
 use aevon_testkit::oracle::{OracleEvent, fold, shown, standing};
@@ -109,9 +109,9 @@ impl History {
     async fn sweep(&mut self) {
         let connection = &mut self.world.connection().await;
         for backlog in backlogs(connection).await.unwrap() {
-            let turn = [Turn::Front, Turn::Behind][self.dice.roll(2) as usize];
+            let whose = [Whose::Front, Whose::Behind][self.dice.roll(2) as usize];
             let slice = 1 + self.dice.roll(25) as i64;
-            let swept = sweep_once(connection, backlog.partition, slice, turn);
+            let swept = sweep_once(connection, backlog.partition, slice, whose);
             swept.await.unwrap();
         }
     }

@@ -7,7 +7,7 @@ use aevon_core::erasure::Spelled;
 use aevon_core::event::NewEvent;
 use aevon_schema::erasure::{ErasureError, Found, Refusal};
 use aevon_schema::rejected_events::{self, Rejected};
-use aevon_schema::sweep::{Turn, sweep_once};
+use aevon_schema::sweep::{Whose, sweep_once};
 use aevon_testkit::eventually;
 use std::time::Duration;
 
@@ -268,7 +268,7 @@ async fn what_is_swept_while_an_erasure_waits_is_blanked_before_it_is_refolded()
         .await
         .unwrap();
     let mut sweeper = world.connection().await;
-    let sweeping = sweep_once(&mut sweeper, first.partition, 50, Turn::Front);
+    let sweeping = sweep_once(&mut sweeper, first.partition, 50, Whose::Front);
     let erasing = async {
         waiting(1).await;
         erase_of(&world, &[], true, false).await

@@ -8,7 +8,7 @@ use aevon_core::state::{Granularity, Question, Range};
 use aevon_core::time::Timestamp;
 use aevon_schema::append::Appender;
 use aevon_schema::state::{Selection, State, StateError, StateQuery};
-use aevon_schema::sweep::{self, Turn};
+use aevon_schema::sweep::{self, Whose};
 use aevon_schema::{Connection, Database, DatabaseOptions, migrate, rules, state};
 use aevon_testkit::TestDatabase;
 use aevon_testkit::oracle::OracleEvent;
@@ -63,21 +63,21 @@ impl World {
     /// Sweeps until nothing is left, in slices of `slice` events.
     pub(crate) async fn sweep(&self, slice: i64) {
         let connection = &mut self.connection().await;
-        let mut turn = Turn::Front;
+        let mut whose = Whose::Front;
         loop {
             let backlogs = sweep::backlogs(connection).await.unwrap();
             if backlogs.is_empty() {
                 break;
             }
             for backlog in backlogs {
-                sweep::sweep_once(connection, backlog.partition, slice, turn)
+                sweep::sweep_once(connection, backlog.partition, slice, whose)
                     .await
                     .unwrap();
             }
-            turn = if turn == Turn::Front {
-                Turn::Behind
+            whose = if whose == Whose::Front {
+                Whose::Behind
             } else {
-                Turn::Front
+                Whose::Front
             };
         }
         rules::activate(connection, slice).await.unwrap();

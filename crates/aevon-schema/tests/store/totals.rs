@@ -7,7 +7,7 @@ use aevon_core::event::NewEvent;
 use aevon_core::position::{Position, Version};
 use aevon_core::time::{DAY_US, Timestamp};
 use aevon_schema::state::{AsOf, Selection, StateError, TenantQuery, TenantState, total};
-use aevon_schema::sweep::{Turn, backlogs, sweep_once};
+use aevon_schema::sweep::{Whose, backlogs, sweep_once};
 use aevon_schema::verify::{self, Versions};
 use aevon_testkit::oracle::{OracleEvent, fold, shown, standing};
 
@@ -112,9 +112,9 @@ impl History {
         let connection = &mut self.world.connection().await;
         for _ in 0..=self.dice.roll(3) {
             for backlog in backlogs(connection).await.unwrap() {
-                let turn = [Turn::Front, Turn::Behind][self.dice.roll(2) as usize];
+                let whose = [Whose::Front, Whose::Behind][self.dice.roll(2) as usize];
                 let slice = 1 + self.dice.roll(12) as i64;
-                sweep_once(connection, backlog.partition, slice, turn)
+                sweep_once(connection, backlog.partition, slice, whose)
                     .await
                     .unwrap();
             }
