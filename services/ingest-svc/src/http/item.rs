@@ -60,8 +60,9 @@ impl Rejection {
         let mut codes = vec![self.code.as_str()];
         if self.code == Code::InvalidEvent {
             for fault in &self.faults {
-                if !codes.contains(&fault.code.as_str()) {
-                    codes.push(fault.code.as_str());
+                let code = public_code(fault.code).as_str();
+                if !codes.contains(&code) {
+                    codes.push(code);
                 }
             }
         }
@@ -180,7 +181,7 @@ pub(super) fn items(
 ) -> Vec<ProblemItem> {
     let code = |fault: &Fault| match whole {
         Code::EventConflict => whole.as_str(),
-        _ => fault.code.as_str(),
+        _ => public_code(fault.code).as_str(),
     };
     let item = |fault: &Fault| ProblemItem {
         index,
