@@ -68,7 +68,7 @@ pub struct BucketKey {
     /// Index of the group in [`Folded::groups`].
     pub group: u32,
     /// Whose: the number of a principal, or of a tenant.
-    pub principal_no: i64,
+    pub owner_no: i64,
     /// Start of the window.
     pub window_start: Timestamp,
     /// UTC day of ingestion; 0 for days, which are kept in one row.
@@ -100,22 +100,22 @@ pub type Deltas = Vec<(BucketKey, Delta)>;
 
 /// What the voids of a slice did to a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Touch {
+pub struct VoidMark {
     /// The last of them.
     pub void_seq: i64,
     /// Whether what is kept has to be folded anew, as the operator can't take events out.
     pub is_to_be_refolded: bool,
 }
 
-impl Touch {
-    fn merge(&mut self, other: Touch) {
+impl VoidMark {
+    fn merge(&mut self, other: VoidMark) {
         self.void_seq = self.void_seq.max(other.void_seq);
         self.is_to_be_refolded |= other.is_to_be_refolded;
     }
 }
 
 /// The buckets that voids changed.
-pub type Touched = FxHashMap<BucketKey, Touch>;
+pub type VoidedBuckets = FxHashMap<BucketKey, VoidMark>;
 
 /// Whose totals a slice adds to beside the principals' own: those of their tenants, for some rules.
 #[derive(Clone, Debug, Default)]
@@ -130,10 +130,10 @@ impl Totals {
     /// The bucket of the tenant that a principal's bucket is a part of.
     pub fn of(&self, key: &BucketKey) -> Option<BucketKey> {
         let is_kept = self.is_kept.get(key.rule as usize).copied();
-        let tenant_no = self.tenants.get(&key.principal_no).copied();
+        let tenant_no = self.tenants.get(&key.owner_no).copied();
         let tenant_no = tenant_no.filter(|_| is_kept.unwrap_or(false))?;
         Some(BucketKey {
-            principal_no: tenant_no,
+            owner_no: tenant_no,
             ..*key
         })
     }
@@ -148,7 +148,7 @@ pub struct Folded {
     /// is kept beside the groups.
     pub groups: Vec<Labels>,
     /// What voids changed, by grain, as above. The deltas hold what could be taken out.
-    pub touched: [(Grain, Touched); 3],
+    pub voided: [(Grain, VoidedBuckets); 3],
     /// How many times a rule could not use an event.
     pub skipped: i64,
 }
@@ -234,7 +234,7 @@ impl<'r> SliceFold<'r> {
         let voided = self.voids.iter().map(|void| &void.key);
         let keys = self.minutes.keys().chain(voided);
         let wanted = keys.filter(|key| is_wanted(key.rule));
-        let nos: FxHashSet<i64> = wanted.map(|key| key.principal_no).collect();
+        let nos: FxHashSet<i64> = wanted.map(|key| key.owner_no).collect();
         nos.into_iter().collect()
     }
 
@@ -265,7 +265,7 @@ impl<'r> SliceFold<'r> {
     /// Takes a void in: the event that it voids goes out again, whether it came with this slice or
     /// an earlier one.
     pub fn void(&mut self, void_seq: i64, target: &LogEvent<'_>) {
-        self.touch(void_seq, target, |partial, rule| {
+        self.mark(void_seq, target, |partial, rule| {
             let is_to_be_refolded = partial.event_count > 0 && !rule.operator.is_reversible();
             (partial.reversed(rule.operator), is_to_be_refolded)
         });
@@ -274,12 +274,12 @@ impl<'r> SliceFold<'r> {
     /// Takes in an event that did not come before and that a void has taken out: its buckets stand
     /// without it.
     pub fn add_voided(&mut self, void_seq: i64, event: &LogEvent<'_>) {
-        self.touch(void_seq, event, |_, _| (Partial::default(), false));
+        self.mark(void_seq, event, |_, _| (Partial::default(), false));
     }
 
     /// Notes what a void does to the buckets of its target: what is added, and whether they have to
     /// be folded anew.
-    fn touch(
+    fn mark(
         &mut self,
         void_seq: i64,
         target: &LogEvent<'_>,
@@ -308,8 +308,8 @@ impl<'r> SliceFold<'r> {
     }
 
     /// Applies the voids up to `end`; the minutes that they change.
-    fn apply_voids(&mut self, end: i64) -> Touched {
-        let mut touched = Touched::default();
+    fn apply_voids(&mut self, end: i64) -> VoidedBuckets {
+        let mut voided = VoidedBuckets::default();
         for void in self.voids.drain(..).filter(|void| void.seq <= end) {
             let rule = &self.rules[void.key.rule as usize];
             let group = void.group.map(|labels| BucketKey {
@@ -317,18 +317,18 @@ impl<'r> SliceFold<'r> {
                 ..void.key
             });
             for key in std::iter::once(void.key).chain(group) {
-                touched.entry(key).or_default().merge(Touch {
+                voided.entry(key).or_default().merge(VoidMark {
                     void_seq: void.seq,
                     is_to_be_refolded: void.is_to_be_refolded,
                 });
                 merge_into(&mut self.minutes, rule, key, void.delta.clone());
             }
         }
-        touched
+        voided
     }
 
     /// Adds the principals' minutes up to those of their tenants.
-    fn add_totals(&mut self, touched: &mut Touched, totals: &Totals) {
+    fn add_totals(&mut self, voided: &mut VoidedBuckets, totals: &Totals) {
         let mut minutes = FxHashMap::default();
         for (key, delta) in &self.minutes {
             if let Some(total) = totals.of(key) {
@@ -337,12 +337,12 @@ impl<'r> SliceFold<'r> {
             }
         }
         self.minutes.extend(minutes);
-        let of_tenants = touched
+        let of_tenants = voided
             .iter()
-            .filter_map(|(key, touch)| Some((totals.of(key)?, *touch)));
-        let of_tenants: Vec<(BucketKey, Touch)> = of_tenants.collect();
-        for (key, touch) in of_tenants {
-            touched.entry(key).or_default().merge(touch);
+            .filter_map(|(key, mark)| Some((totals.of(key)?, *mark)));
+        let of_tenants: Vec<(BucketKey, VoidMark)> = of_tenants.collect();
+        for (key, mark) in of_tenants {
+            voided.entry(key).or_default().merge(mark);
         }
     }
 
@@ -356,10 +356,10 @@ impl<'r> SliceFold<'r> {
     pub fn finish_at(mut self, end: i64, totals: &Totals) -> Folded {
         let mut of_minutes = self.apply_voids(end);
         self.add_totals(&mut of_minutes, totals);
-        let (mut of_hours, mut of_days) = (Touched::default(), Touched::default());
-        for (key, touch) in &of_minutes {
-            of_hours.entry(hour_of(key)).or_default().merge(*touch);
-            of_days.entry(day_of(key)).or_default().merge(*touch);
+        let (mut of_hours, mut of_days) = (VoidedBuckets::default(), VoidedBuckets::default());
+        for (key, mark) in &of_minutes {
+            of_hours.entry(hour_of(key)).or_default().merge(*mark);
+            of_days.entry(day_of(key)).or_default().merge(*mark);
         }
         let mut hours = FxHashMap::default();
         let mut days = FxHashMap::default();
@@ -377,7 +377,7 @@ impl<'r> SliceFold<'r> {
                 (Grain::Day, days.into_iter().collect()),
             ],
             groups: groups.into_iter().map(|(labels, _)| labels).collect(),
-            touched: [
+            voided: [
                 (Grain::Minute, of_minutes),
                 (Grain::Hour, of_hours),
                 (Grain::Day, of_days),
@@ -398,7 +398,7 @@ fn minute_of(event: &LogEvent<'_>, rule: u32, partial: Partial) -> (BucketKey, D
     let key = BucketKey {
         rule,
         group: 0,
-        principal_no: event.principal_no,
+        owner_no: event.principal_no,
         window_start: Grain::Minute.floor(event.fact.occurred_at),
         epoch: event.ingested_at.utc_day(),
     };

@@ -47,7 +47,7 @@ pub const ACCESS: Access = Access {
     ],
 };
 
-/// Principals whose numbers a writer keeps: about 30 MB of identifiers of 60 bytes.
+/// Principals whose numbers an appender keeps: about 30 MB of identifiers of 60 bytes.
 const CACHED_PRINCIPALS: NonZeroUsize = NonZeroUsize::new(200_000).expect("not zero");
 /// How long one group may take, whatever the server's own timeouts do.
 const GROUP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -75,7 +75,7 @@ impl AppendError {
 
 /// Appends groups over a connection of its own.
 #[derive(Debug)]
-pub struct Writer {
+pub struct Appender {
     database: Database,
     connection: Option<Connection>,
     numbers: LruCache<String, Number>,
@@ -90,8 +90,8 @@ struct Number {
     erasures: i64,
 }
 
-impl Writer {
-    /// A writer for a log of `partitions` partitions. Connects when it is first used.
+impl Appender {
+    /// An appender for a log of `partitions` partitions. Connects when it is first used.
     pub fn new(database: Database, partitions: i32) -> Self {
         let numbers = LruCache::new(CACHED_PRINCIPALS);
         Self {

@@ -194,13 +194,13 @@ async fn run(
     let changed: Vec<i32> = plan.changed.iter().copied().collect();
     step.run(pg, Some(seen)).await?;
     if let (Some(principal_no), false) = (principal_no, changed.is_empty()) {
-        let whose = refold::Whose {
+        let erased = refold::ErasedPrincipal {
             tenant_id,
             pseudonym: &pseudonym,
             partition,
             principal_no,
         };
-        refold::run(pg, &whose, &look.versions, &changed).await?;
+        refold::run(pg, &erased, &look.versions, &changed).await?;
     }
     // What came in meanwhile may be of a type, or of a size, that nobody has looked at. Nothing more
     // does now, and nobody who appends waits for longer than for another who appends.

@@ -13,7 +13,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 /// The series that a slice touches, column by column; each once.
 #[derive(Debug, Default)]
-pub(crate) struct Touched {
+pub(crate) struct Identities {
     principal_nos: Vec<i64>,
     rule_nos: Vec<i32>,
     generations: Vec<i32>,
@@ -21,7 +21,7 @@ pub(crate) struct Touched {
     labels: Vec<Option<String>>,
 }
 
-impl Touched {
+impl Identities {
     /// Adds one; `labels` as they are stored, none for the ungrouped series.
     pub(crate) fn push(
         &mut self,
@@ -48,19 +48,19 @@ impl Touched {
 pub(crate) async fn number(
     pg: &AsyncPgConnection,
     partition: i32,
-    touched: &Touched,
+    identities: &Identities,
 ) -> Result<Vec<i64>, StoreError> {
-    insert_missing(pg, partition, touched).await?;
+    insert_missing(pg, partition, identities).await?;
     let query = diesel::sql_query(include_str!("sql/series_find.sql"))
         .bind::<Integer, _>(partition)
-        .bind::<Array<BigInt>, _>(&touched.principal_nos)
-        .bind::<Array<Integer>, _>(&touched.rule_nos)
-        .bind::<Array<Integer>, _>(&touched.generations)
-        .bind::<Array<Binary>, _>(&touched.labels_hashes);
+        .bind::<Array<BigInt>, _>(&identities.principal_nos)
+        .bind::<Array<Integer>, _>(&identities.rule_nos)
+        .bind::<Array<Integer>, _>(&identities.generations)
+        .bind::<Array<Binary>, _>(&identities.labels_hashes);
     let rows: Vec<(i64, i64)> = Statement::<_, (BigInt, BigInt)>::new(query)
         .load(&mut &*pg)
         .await?;
-    let mut numbers = vec![None; touched.principal_nos.len()];
+    let mut numbers = vec![None; identities.principal_nos.len()];
     for (place, series_no) in rows {
         let number = usize::try_from(place - 1)
             .ok()
@@ -76,19 +76,19 @@ pub(crate) async fn number(
 async fn insert_missing(
     pg: &AsyncPgConnection,
     partition: i32,
-    touched: &Touched,
+    identities: &Identities,
 ) -> QueryResult<usize> {
-    let labels: Vec<Option<JsonText<'_>>> = touched
+    let labels: Vec<Option<JsonText<'_>>> = identities
         .labels
         .iter()
         .map(|json| json.as_deref().map(JsonText))
         .collect();
     let query = diesel::sql_query(include_str!("sql/series_insert.sql"))
         .bind::<Integer, _>(partition)
-        .bind::<Array<BigInt>, _>(&touched.principal_nos)
-        .bind::<Array<Integer>, _>(&touched.rule_nos)
-        .bind::<Array<Integer>, _>(&touched.generations)
-        .bind::<Array<Binary>, _>(&touched.labels_hashes)
+        .bind::<Array<BigInt>, _>(&identities.principal_nos)
+        .bind::<Array<Integer>, _>(&identities.rule_nos)
+        .bind::<Array<Integer>, _>(&identities.generations)
+        .bind::<Array<Binary>, _>(&identities.labels_hashes)
         .bind::<Array<Nullable<Jsonb>>, _>(labels);
     Statement::<_, ()>::new(query).execute(&mut &*pg).await
 }

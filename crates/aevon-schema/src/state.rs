@@ -5,14 +5,17 @@
 //! checkpoints, head, buckets, events. Works on a hot standby: no writes, no locks.
 //! Invariant: memory does not grow with the tail or the buckets: rows are folded as they arrive.
 
+mod attempt;
+mod chosen;
 pub mod compare;
+mod conclude;
 pub mod explain;
 mod list;
+mod newest;
 mod past;
 pub(crate) mod ranked;
 mod rows;
 mod several;
-mod snapshot;
 mod tenant;
 mod trace;
 
@@ -26,11 +29,12 @@ use aevon_core::position::{Position, Version};
 use aevon_core::rule::Rule;
 use aevon_core::state::{Question, TooLarge, Value};
 use aevon_core::time::Timestamp;
-use past::{Found, Past, Using};
-pub(crate) use rows::head;
-use snapshot::{Newest, Snapshot};
+use attempt::{retried, within};
+pub(crate) use conclude::head;
+use newest::{Newest, NewestRead};
+use past::{PastAnswer, PastRead, Using};
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 pub use tenant::{AsOf, Listed, PageEnd, StateList, TenantQuery, TenantState, Which, list, total};
 pub use trace::{MAX_RANGES, RawRange, Reason, Sources, Used};
 
@@ -232,9 +236,6 @@ impl std::fmt::Display for Dimensions<'_> {
     }
 }
 
-/// Between two looks whether a position is visible: at first, and at most.
-const LOOK_INTERVALS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
-
 /// Answers a query within `budget`, which begins once what is asked for is visible.
 ///
 /// # Errors
@@ -248,62 +249,6 @@ pub async fn read(
     query.question.check_windows(query.selection.at_least())?;
     let once = || read_once(database, partitions, query);
     within(database, query.wait, budget, || retried(once)).await
-}
-
-/// Answers within `budget`; where what is asked for is not visible yet, once it is, or `wait` is over.
-async fn within<T, A: Future<Output = Result<T, StateError>>>(
-    database: &Database,
-    wait: Duration,
-    budget: Duration,
-    answer: impl Fn() -> A,
-) -> Result<T, StateError> {
-    let until = Instant::now() + wait;
-    loop {
-        let answered = tokio::time::timeout(budget, answer()).await;
-        match answered.unwrap_or(Err(StateError::BudgetExceeded(budget))) {
-            Err(StateError::NotVisible { wanted, .. }) if Instant::now() < until => {
-                wait_for(database, wanted, until).await?;
-            }
-            answered => return answered,
-        }
-    }
-}
-
-/// Waits until a position is visible, or time is up.
-async fn wait_for(database: &Database, wanted: Position, until: Instant) -> Result<(), StateError> {
-    let [mut interval, longest] = LOOK_INTERVALS;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        tokio::time::sleep(interval.min(left)).await;
-        if left.is_zero() {
-            return Ok(());
-        }
-        let mut connection = database.get().await?;
-        let connection: &mut Connection = &mut connection;
-        connection.begin_use();
-        let heads = events::heads(&connection.pg, &[wanted.partition], None).await;
-        let heads = heads.map_err(StoreError::from)?;
-        connection.end_use();
-        if heads
-            .get(&wanted.partition)
-            .is_some_and(|head| head.seq >= wanted.seq)
-        {
-            return Ok(());
-        }
-        interval = (2 * interval).min(longest);
-    }
-}
-
-/// Answers, once more where the connection failed.
-async fn retried<T, A: Future<Output = Result<T, StateError>>>(
-    once: impl Fn() -> A,
-) -> Result<T, StateError> {
-    match once().await {
-        // A read changes nothing. The connection may have died since it was used last, and a
-        // server on its way down refuses before it is gone: another connection tells.
-        Err(StateError::Store(StoreError::Unavailable(_) | StoreError::Refused(_))) => once().await,
-        answered => answered,
-    }
 }
 
 async fn read_once(
@@ -375,13 +320,13 @@ async fn read_newest(
     partition: i32,
     query: &StateQuery,
 ) -> Result<Result<Newest, StateError>, StoreError> {
-    let snapshot = Snapshot {
+    let read = NewestRead {
         pg: &connection.pg,
         warm: connection.is_warm(NEWEST),
         partition,
         query,
     };
-    let newest = snapshot.read().await?;
+    let newest = read.read().await?;
     connection.set_warm(NEWEST);
     Ok(newest)
 }
@@ -392,8 +337,8 @@ async fn read_past(
     query: &StateQuery,
     at: At,
     using: Using,
-) -> Result<Found, StoreError> {
-    let past = Past {
+) -> Result<PastAnswer, StoreError> {
+    let past = PastRead {
         pg: &connection.pg,
         // The log alone needs fewer statements, and says nothing of the others.
         warm: connection.is_warm(PAST),

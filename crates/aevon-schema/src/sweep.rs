@@ -11,25 +11,22 @@ use crate::error::StoreError;
 use crate::pre_aggregates::{self, BucketDelta};
 use crate::rules::read_definition;
 use crate::statement::Statement;
-use crate::values::{JsonString, from_pg};
+use crate::values::JsonString;
 use crate::{series, sweep_checkpoints};
-use aevon_core::fold::{self, Fact, LogEvent, SliceFold, Totals};
+use aevon_core::fold::{self, SliceFold, Totals};
 use aevon_core::json::Path;
-use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Double, Integer, Jsonb};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
+mod slice;
 mod totals;
 mod voids;
 
-/// How long filters may take in one slice, which then ends early: the transaction is open meanwhile,
-/// and Postgres ends one that says nothing for 2 s.
-const FILTER_TIME: Duration = Duration::from_millis(500);
+pub use slice::Whose;
+use slice::choose;
 
 /// What sweeps need of the database, and the switch of rules that have caught up.
 pub const ACCESS: Access = Access {
@@ -101,16 +98,6 @@ pub struct Swept {
     pub skipped: i64,
 }
 
-/// Which rules a sweep moves where they don't all stand at one checkpoint. Taking turns, neither a
-/// backfill nor new events wait for the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Those that are furthest ahead, toward the head.
-    Front,
-    /// Those that are furthest behind, toward the others.
-    Behind,
-}
-
 /// Partitions where a rule is behind, the largest backlog first.
 ///
 /// # Errors
@@ -139,9 +126,9 @@ pub async fn sweep_once(
     connection: &mut Connection,
     partition: i32,
     slice_events: i64,
-    turn: Turn,
+    whose: Whose,
 ) -> Result<Option<Swept>, StoreError> {
-    let Some(sweep) = Sweep::open(connection, partition, slice_events, turn).await? else {
+    let Some(sweep) = Sweep::open(connection, partition, slice_events, whose).await? else {
         return Ok(None);
     };
     let folded = sweep.fold().await?;
@@ -186,30 +173,6 @@ pub struct Written<'c> {
     skipped: i64,
 }
 
-type SliceColumns = (BigInt, BigInt, Timestamptz, Timestamptz, Text, Jsonb);
-type SliceRow = (i64, i64, PgTimestamp, PgTimestamp, String, JsonString);
-type FilteredColumns = (
-    BigInt,
-    BigInt,
-    Timestamptz,
-    Timestamptz,
-    Text,
-    Jsonb,
-    Integer,
-    Nullable<Jsonb>,
-    Nullable<Text>,
-);
-type FilteredRow = (
-    i64,
-    i64,
-    PgTimestamp,
-    PgTimestamp,
-    String,
-    JsonString,
-    i32,
-    Option<JsonString>,
-    Option<String>,
-);
 type StandingColumns = (Integer, Integer, Jsonb, BigInt, Bool, BigInt);
 
 impl<'c> Sweep<'c> {
@@ -221,7 +184,7 @@ impl<'c> Sweep<'c> {
         connection: &'c mut Connection,
         partition: i32,
         slice_events: i64,
-        turn: Turn,
+        whose: Whose,
     ) -> Result<Option<Self>, StoreError> {
         let begun = Instant::now();
         connection.begin_use();
@@ -239,7 +202,7 @@ impl<'c> Sweep<'c> {
                 .await?;
         let head = standing.iter().map(|row| row.5).max().unwrap_or(0);
         let checkpoints: Vec<i64> = standing.iter().map(|row| row.3).collect();
-        let Some((from, to)) = choose(&checkpoints, head, slice_events, turn) else {
+        let Some((from, to)) = choose(&checkpoints, head, slice_events, whose) else {
             return nothing(connection).await;
         };
         let (mut members, mut rules) = (Vec::new(), Vec::new());
@@ -287,86 +250,6 @@ impl<'c> Sweep<'c> {
 }
 
 impl Sweep<'_> {
-    /// Takes events in until the slice ends or is full; the end of what was taken.
-    async fn take_in(&self, fold: &mut SliceFold<'_>) -> Result<i64, StoreError> {
-        let query = diesel::sql_query(include_str!("sql/sweep_slice.sql"))
-            .bind::<Integer, _>(self.partition)
-            .bind::<BigInt, _>(self.from)
-            .bind::<BigInt, _>(self.to)
-            .bind::<Array<Text>, _>(fold.event_types());
-        let mut pg = &self.connection.pg;
-        let mut events = Statement::<_, SliceColumns>::new(query)
-            .load_stream::<SliceRow>(&mut pg)
-            .await?;
-        while let Some((seq, principal_no, occurred_at, ingested_at, event_type, data)) =
-            events.try_next().await?
-        {
-            fold.add(&LogEvent {
-                fact: Fact {
-                    position: self.position(seq),
-                    occurred_at: from_pg(occurred_at),
-                    event_type: &event_type,
-                    schema_version: 0,
-                    principal_id: "",
-                    data: &data.0,
-                    metadata: "",
-                },
-                principal_no,
-                ingested_at: from_pg(ingested_at),
-            });
-            if fold.is_full() {
-                return Ok(seq);
-            }
-        }
-        Ok(self.to)
-    }
-
-    /// The same with what filters read, until they have taken too long.
-    async fn take_in_filtered(&self, fold: &mut SliceFold<'_>) -> Result<i64, StoreError> {
-        let begun = Instant::now();
-        let reads = |what: fn(&Rule) -> bool| self.rules.iter().any(what);
-        let query = diesel::sql_query(include_str!("sql/sweep_slice_filtered.sql"))
-            .bind::<Integer, _>(self.partition)
-            .bind::<BigInt, _>(self.from)
-            .bind::<BigInt, _>(self.to)
-            .bind::<Array<Text>, _>(fold.event_types())
-            .bind::<Bool, _>(reads(|rule| rule.reads().metadata))
-            .bind::<Bool, _>(reads(|rule| rule.reads().principal_id));
-        let mut pg = &self.connection.pg;
-        let mut events = Statement::<_, FilteredColumns>::new(query)
-            .load_stream::<FilteredRow>(&mut pg)
-            .await?;
-        while let Some(row) = events.try_next().await? {
-            let (seq, principal_no, occurred_at, ingested_at, event_type, JsonString(data), ..) =
-                row;
-            let (schema_version, metadata, principal_id) = (row.6, row.7, row.8);
-            fold.add(&LogEvent {
-                fact: Fact {
-                    position: self.position(seq),
-                    occurred_at: from_pg(occurred_at),
-                    event_type: &event_type,
-                    schema_version,
-                    principal_id: principal_id.as_deref().unwrap_or_default(),
-                    data: &data,
-                    metadata: metadata.as_ref().map_or("", |JsonString(text)| text),
-                },
-                principal_no,
-                ingested_at: from_pg(ingested_at),
-            });
-            if begun.elapsed() > FILTER_TIME || fold.is_full() {
-                return Ok(seq);
-            }
-        }
-        Ok(self.to)
-    }
-
-    fn position(&self, seq: i64) -> Position {
-        Position {
-            partition: self.partition,
-            seq,
-        }
-    }
-
     /// Merges the deltas of every grain into their buckets; says how many rows that were.
     async fn write_buckets(
         &self,
@@ -377,24 +260,24 @@ impl Sweep<'_> {
         let fold::Folded {
             grains,
             groups,
-            touched: voided,
+            voided,
             ..
         } = fold;
-        let series = |key: &fold::BucketKey| (key.principal_no, key.rule, key.group);
+        let series = |key: &fold::BucketKey| (key.owner_no, key.rule, key.group);
         let mut keys: Vec<_> = grains[0].1.iter().map(|(key, _)| series(key)).collect();
         // As their buckets are to lie beside each other: lists by value read a rule of everybody.
-        keys.sort_unstable_by_key(|(principal_no, rule, group)| (*rule, *principal_no, *group));
+        keys.sort_unstable_by_key(|(owner_no, rule, group)| (*rule, *owner_no, *group));
         keys.dedup();
-        let mut touched = series::Touched::default();
-        for (principal_no, rule, group) in &keys {
+        let mut identities = series::Identities::default();
+        for (owner_no, rule, group) in &keys {
             let (member, dimensions) = self.member(*rule);
             let labels = (*group > 0).then(|| groups[*group as usize].to_json(dimensions));
-            touched.push(*principal_no, member.rule_no, member.generation, labels);
+            identities.push(*owner_no, member.rule_no, member.generation, labels);
         }
-        if touched.is_empty() {
+        if identities.is_empty() {
             return Ok(0);
         }
-        let numbers = series::number(pg, self.partition, &touched).await?;
+        let numbers = series::number(pg, self.partition, &identities).await?;
         let numbers: FxHashMap<_, i64> = keys.into_iter().zip(numbers).collect();
         let mut rows = 0;
         for ((grain, deltas), (_, voided)) in grains.into_iter().zip(&voided) {
@@ -406,7 +289,7 @@ impl Sweep<'_> {
                 partial: delta.partial,
                 first_seq: delta.first_seq,
                 last_seq: delta.last_seq,
-                last_void_seq: voided.get(&key).map(|touch| touch.void_seq),
+                last_void_seq: voided.get(&key).map(|mark| mark.void_seq),
                 total_series_no: totals.of(&key).map(|total| numbers[&series(&total)]),
             };
             let deltas = deltas.into_iter().map(delta).collect();
@@ -506,37 +389,4 @@ async fn nothing<'c>(connection: &mut Connection) -> Result<Option<Sweep<'c>>, S
     connection.pg.batch_execute("ROLLBACK").await?;
     connection.end_use();
     Ok(None)
-}
-
-/// The slice to sweep: from the checkpoint of the rules whose turn it is, to the next rules'
-/// checkpoint or the head, at most `slice_events` further.
-fn choose(checkpoints: &[i64], head: i64, slice_events: i64, turn: Turn) -> Option<(i64, i64)> {
-    let (behind, front) = (*checkpoints.iter().min()?, *checkpoints.iter().max()?);
-    let from = if turn == Turn::Front && front < head {
-        front
-    } else {
-        behind
-    };
-    let next = checkpoints
-        .iter()
-        .copied()
-        .filter(|checkpoint| *checkpoint > from)
-        .min();
-    let to = next.unwrap_or(head).min(from + slice_events.max(1));
-    (to > from).then_some((from, to))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_behind_and_new_events_take_turns_and_meet() {
-        assert_eq!(choose(&[], 9, 5, Turn::Front), None);
-        assert_eq!(choose(&[9, 9], 9, 5, Turn::Front), None);
-        assert_eq!(choose(&[3, 3], 9, 5, Turn::Behind), Some((3, 8)));
-        assert_eq!(choose(&[0, 7, 3], 9, 5, Turn::Front), Some((7, 9)));
-        assert_eq!(choose(&[0, 7, 3], 9, 5, Turn::Behind), Some((0, 3)));
-        assert_eq!(choose(&[0, 9], 9, 5, Turn::Front), Some((0, 5)));
-    }
 }

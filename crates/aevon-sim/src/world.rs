@@ -16,7 +16,7 @@ mod sweeping;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aevon_schema::append::Writer;
+use aevon_schema::append::Appender;
 use aevon_schema::rebuild::Rebuild;
 use aevon_schema::state::StateQuery;
 use aevon_schema::{Connection, Database, DatabaseOptions};
@@ -70,7 +70,7 @@ pub struct World {
     /// What was done.
     pub counted: Counted,
     fault: Option<Fault>,
-    writers: [Process<Writer>; 2],
+    writers: [Process<Appender>; 2],
     sweepers: [Process<Connection>; 2],
     reader: Process<()>,
     rulers: [Process<Connection>; 2],

@@ -6,7 +6,7 @@
 use crate::output::{Format, say};
 use crate::reach;
 use aevon_schema::rebuild::{self, Compared, Difference, Rebuild, Standing};
-use aevon_schema::sweep::{self, Turn};
+use aevon_schema::sweep::{self, Whose};
 use aevon_schema::{Connection, discards};
 use aevon_service::settings::{HumanDuration, Settings};
 use anyhow::{Context, bail};
@@ -109,7 +109,7 @@ async fn build(
         for one in open {
             if one.built < goals[&one.partition] || one.built != one.live {
                 let swept =
-                    sweep::sweep_once(connection, one.partition, slice_events, Turn::Behind);
+                    sweep::sweep_once(connection, one.partition, slice_events, Whose::Behind);
                 moved |= swept.await?.is_some();
             } else if let Some(found) = rebuild.compare(connection, one.partition).await? {
                 done.insert(one.partition);

@@ -2,7 +2,7 @@
 
 use crate::metrics::AggregatorMetrics;
 use crate::schedule::{Schedule, jittered};
-use aevon_schema::sweep::{self, Backlog, Turn};
+use aevon_schema::sweep::{self, Backlog, Whose};
 use aevon_schema::with_causes;
 use aevon_schema::{Connection, Database, StoreError, discards, rules, status};
 use aevon_service::settings::AggregationSettings;
@@ -48,7 +48,7 @@ impl Driver<'_> {
         let mut connection: Option<Connection> = None;
         let mut failures = 0;
         while !self.shutdown.is_triggered() {
-            match self.turn(&mut connection).await {
+            match self.catch_up(&mut connection).await {
                 Ok(()) => {
                     failures = 0;
                     self.wait().await;
@@ -117,14 +117,14 @@ impl Driver<'_> {
     }
 
     /// Sweeps everything that is in the log now, slice by slice.
-    async fn turn(&self, connection: &mut Option<Connection>) -> Result<(), StoreError> {
+    async fn catch_up(&self, connection: &mut Option<Connection>) -> Result<(), StoreError> {
         let connection = match connection {
             Some(connection) => connection,
             None => connection.insert(self.database.connect().await?),
         };
         let mut backlogs = self.look(connection).await?;
         let goals: BTreeMap<i32, i64> = backlogs.iter().map(|b| (b.partition, b.head)).collect();
-        let mut next = Turn::Front;
+        let mut next = Whose::Front;
         while !backlogs.is_empty() && !self.shutdown.is_triggered() {
             let mut swept = false;
             for backlog in &backlogs {
@@ -141,8 +141,8 @@ impl Driver<'_> {
                 return Ok(());
             }
             next = match next {
-                Turn::Front => Turn::Behind,
-                Turn::Behind => Turn::Front,
+                Whose::Front => Whose::Behind,
+                Whose::Behind => Whose::Front,
             };
             let is_short = |b: &Backlog| {
                 goals
@@ -174,7 +174,7 @@ impl Driver<'_> {
         &self,
         connection: &mut Connection,
         partition: i32,
-        turn: Turn,
+        whose: Whose,
     ) -> Result<bool, StoreError> {
         let span = tracing::debug_span!(
             target: telemetry::WORK,
@@ -185,7 +185,7 @@ impl Driver<'_> {
             rows = Empty,
         );
         let begun = Instant::now();
-        let sweep = sweep::sweep_once(connection, partition, self.settings.slice_events, turn);
+        let sweep = sweep::sweep_once(connection, partition, self.settings.slice_events, whose);
         let swept = within("a sweep", sweep).instrument(span.clone()).await?;
         if let Some(swept) = &swept {
             span.record("from", swept.from);
@@ -209,7 +209,7 @@ impl Driver<'_> {
             let mut is_left = true;
             while is_left && steps < MAX_DISCARDS && !self.shutdown.is_triggered() {
                 let step = discards::delete_some(connection, &due);
-                // None where a sweeper has the partition: the next turn comes by again.
+                // None where a sweeper has the partition: the next time it comes by again.
                 is_left = within("deleting buckets", step).await?.unwrap_or(false);
                 self.metrics.discarded();
                 steps += 1;

@@ -9,7 +9,7 @@ use aevon_core::event::Limits;
 use aevon_core::schema::Schemas;
 use aevon_core::time::Timestamp;
 use aevon_schema::access::Unfit;
-use aevon_schema::append::{self, Writer};
+use aevon_schema::append::{self, Appender};
 use aevon_schema::{Budget, Database, DatabaseOptions, api_keys, migrate};
 use aevon_service::auth::{Auth, StoredKey};
 use aevon_service::health::Readiness;
@@ -25,11 +25,10 @@ use std::time::{Duration, SystemTime};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-mod appender;
+mod health;
 mod http;
 mod lane;
 mod metrics;
-mod outcomes;
 mod queue;
 mod rate;
 mod rejected;
@@ -37,13 +36,13 @@ pub mod schema_files;
 mod shares;
 mod writer;
 
-use appender::Appender;
+use health::AppendHealth;
 use metrics::IngestMetrics;
-use outcomes::Outcomes;
 use queue::Queue;
 use rate::RateLimits;
 use rejected::{Bounds, Keeper, Waiting};
 use shares::{Shares, Size};
+use writer::Writer;
 
 /// The condition of readiness that the database is.
 pub const READY_DATABASE: &str = "database";
@@ -94,7 +93,7 @@ pub struct Ingest {
     /// Empty until the database was reached: only it knows how many partitions there are.
     queue: Arc<OnceLock<Queue>>,
     metrics: IngestMetrics,
-    outcomes: Outcomes,
+    health: AppendHealth,
 }
 
 impl Ingest {
@@ -156,7 +155,7 @@ impl Ingest {
             budget,
             queue,
             metrics,
-            outcomes: Outcomes::default(),
+            health: AppendHealth::default(),
         })
     }
 
@@ -173,8 +172,8 @@ impl Ingest {
         let partitions = migrate::wait(&self.database, trouble).await?;
         self.budget.tell(&self.database).await;
         let writer = |number| {
-            let writer = Writer::new(self.database.clone(), partitions);
-            Appender::new(writer, number, self.metrics.clone(), self.outcomes.clone())
+            let appender = Appender::new(self.database.clone(), partitions);
+            Writer::new(appender, number, self.metrics.clone(), self.health.clone())
         };
         let writers = (0..self.settings.writers).map(writer);
         let queue = Queue::start(&self.settings, partitions, writers.collect())
@@ -223,7 +222,7 @@ impl Ingest {
             let partitions = self.queue.get().map_or(0, Queue::partitions);
             let reason = match answer {
                 Err(unfit) => Some(unfit.to_string()),
-                Ok(()) => self.outcomes.trouble(&self.database, partitions).await,
+                Ok(()) => self.health.trouble(&self.database, partitions).await,
             };
             match reason {
                 None => readiness.set_ready(READY_DATABASE),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a series that requests or commits touch is looked up once.
 
-use crate::http::answer::Outcome;
+use crate::http::item::Outcome;
 use crate::queue::{Queue, Unstored};
 use crate::rejected;
 use crate::shares::{Shares, Size};

@@ -6,10 +6,9 @@
 //! see [`crate::lane`]; so the events of a principal are decided in the order in which they were
 //! queued.
 
-use crate::appender::Appender;
 use crate::lane::{Lane, TURN_EVENTS};
 use crate::shares::{Flow, Share, Shares, Size};
-use crate::writer;
+use crate::writer::Writer;
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
 use aevon_core::identity::partition_of;
@@ -94,7 +93,7 @@ impl Queue {
     pub(crate) fn start(
         settings: &IngestSettings,
         partitions: i32,
-        writers: Vec<Appender>,
+        writers: Vec<Writer>,
     ) -> std::io::Result<Self> {
         let per_commit = match settings.partitions_per_commit {
             0 => usize::MAX,
@@ -107,7 +106,7 @@ impl Queue {
                 .enable_all()
                 .build()?;
             let waiting = Arc::clone(&lane);
-            let run = move || runtime.block_on(writer::run(writer, &waiting, per_commit));
+            let run = move || runtime.block_on(writer.run(&waiting, per_commit));
             let thread = std::thread::Builder::new().name(format!("writer-{number}"));
             thread.spawn(run)?;
             lanes.push(lane);

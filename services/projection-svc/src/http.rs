@@ -98,7 +98,7 @@ impl Modify for Flattened {
             _ => None,
         };
         for (inner, outer) in [
-            (state::RuleAnswer::name(), state::Answer::name()),
+            (state::RuleAnswer::name(), state::StateBody::name()),
             (state::Estimate::name(), state::WindowValue::name()),
         ] {
             let found = schemas.get(inner.as_ref()).and_then(object);

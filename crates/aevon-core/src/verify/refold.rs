@@ -109,14 +109,14 @@ impl<'r> Refold<'r> {
             let fold = std::mem::replace(&mut part.fold, SliceFold::new(part.rules));
             let folded = fold.finish();
             let groups: Vec<Arc<Labels>> = folded.groups.into_iter().map(Arc::new).collect();
-            for ((grain, deltas), (_, touched)) in folded.grains.into_iter().zip(folded.touched) {
+            for ((grain, deltas), (_, voided)) in folded.grains.into_iter().zip(folded.voided) {
                 for (key, delta) in deltas {
                     let ought = Ought {
                         delta,
-                        last_void_seq: touched.get(&key).map(|touch| touch.void_seq),
+                        last_void_seq: voided.get(&key).map(|mark| mark.void_seq),
                     };
                     let row = Row {
-                        principal_no: key.principal_no,
+                        principal_no: key.owner_no,
                         rule: part.first + key.rule,
                         labels: Arc::clone(&groups[key.group as usize]),
                         grain,

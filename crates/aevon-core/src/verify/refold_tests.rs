@@ -87,18 +87,18 @@ fn swept(rules: &[Rule], checkpoints: &[i64], log: &[Logged]) -> Rows {
             }
         }
         let folded = fold.finish();
-        for ((grain, deltas), (_, touched)) in folded.grains.into_iter().zip(folded.touched) {
+        for ((grain, deltas), (_, voided)) in folded.grains.into_iter().zip(folded.voided) {
             let groups = &folded.groups;
             rows.extend(deltas.into_iter().map(|(key, delta)| {
                 let row = Row {
-                    principal_no: key.principal_no,
+                    principal_no: key.owner_no,
                     rule: u32::try_from(rule).unwrap(),
                     labels: Arc::new(groups[key.group as usize].clone()),
                     grain,
                     window_start: key.window_start,
                     epoch: key.epoch,
                 };
-                let last_void_seq = touched.get(&key).map(|touch| touch.void_seq);
+                let last_void_seq = voided.get(&key).map(|mark| mark.void_seq);
                 (
                     row,
                     Ought {

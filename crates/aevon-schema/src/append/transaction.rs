@@ -28,7 +28,7 @@ pub(super) fn write_key(key: &mut String, tenant_id: &str, principal_id: &str) {
 }
 
 /// What a transaction did.
-pub(super) struct Outcome {
+pub(super) struct Done {
     pub(super) verdicts: Vec<Verdict>,
     pub(super) learned: Vec<(String, Number)>,
     /// Whether there were voids among what was stored.
@@ -81,7 +81,7 @@ pub(super) struct Transaction<'a> {
 }
 
 impl Transaction<'_> {
-    pub(super) async fn run(&self, group: Group<'_>) -> Result<Outcome, StoreError> {
+    pub(super) async fn run(&self, group: Group<'_>) -> Result<Done, StoreError> {
         let mut partitions: Vec<i32> = group.places.iter().map(|place| place.partition).collect();
         partitions.sort_unstable();
         partitions.dedup();
@@ -119,7 +119,7 @@ impl Transaction<'_> {
             };
             Some((key, number))
         });
-        Ok(Outcome {
+        Ok(Done {
             verdicts,
             learned: learned.collect(),
             has_voids: !voids.is_empty(),

@@ -21,8 +21,8 @@ use rustc_hash::FxHashMap;
 /// Events that are read together; each may have 256 KiB.
 const PAGE: i64 = 256;
 
-/// Whose buckets.
-pub(super) struct Whose<'a> {
+/// The principal who is erased: whose buckets are folded anew.
+pub(super) struct ErasedPrincipal<'a> {
     pub(super) tenant_id: &'a str,
     /// The name that filters read.
     pub(super) pseudonym: &'a str,
@@ -64,19 +64,19 @@ type EventRow = (
 /// part in them.
 pub(super) async fn run(
     pg: &mut AsyncPgConnection,
-    whose: &Whose<'_>,
+    erased: &ErasedPrincipal<'_>,
     versions: &[Version],
     rule_nos: &[i32],
 ) -> Result<(), StoreError> {
-    let mut minutes = whose.standing(pg, versions, rule_nos).await?;
-    whose.delete(pg, rule_nos).await?;
-    let tenant_no = whose.tenant_no(pg).await?;
-    let generations = whose.generations(pg, rule_nos).await?;
+    let mut minutes = erased.standing(pg, versions, rule_nos).await?;
+    erased.delete(pg, rule_nos).await?;
+    let tenant_no = erased.tenant_no(pg).await?;
+    let generations = erased.generations(pg, rule_nos).await?;
     for level in generations.chunk_by(|one, next| one.seq == next.seq) {
         let rule = |one: &Generation| rule_of(versions, one.rule_no).cloned();
         let rules: Result<Vec<Rule>, StoreError> = level.iter().map(rule).collect();
         let refold = Refold {
-            whose,
+            erased,
             tenant_no,
             generations: level,
             rules: &rules?,
@@ -84,7 +84,7 @@ pub(super) async fn run(
         refold.run(pg, &mut minutes).await?;
     }
     match tenant_no {
-        Some(tenant_no) => totals::run(pg, whose, tenant_no, versions, minutes).await,
+        Some(tenant_no) => totals::run(pg, erased, tenant_no, versions, minutes).await,
         None => Ok(()),
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn rule_of(versions: &[Version], rule_no: i32) -> Result<&Rule, Store
     version.map(|version| &version.rule).ok_or_else(gone)
 }
 
-impl Whose<'_> {
+impl ErasedPrincipal<'_> {
     async fn standing(
         &self,
         pg: &mut AsyncPgConnection,
@@ -176,7 +176,7 @@ impl Whose<'_> {
 
 /// The generations at one checkpoint.
 struct Refold<'a> {
-    whose: &'a Whose<'a>,
+    erased: &'a ErasedPrincipal<'a>,
     tenant_no: Option<i64>,
     generations: &'a [Generation],
     rules: &'a [Rule],
@@ -222,8 +222,8 @@ impl Refold<'_> {
         checkpoint: i64,
     ) -> Result<Vec<EventRow>, StoreError> {
         let query = diesel::sql_query(include_str!("../sql/erasure_events.sql"))
-            .bind::<Integer, _>(self.whose.partition)
-            .bind::<BigInt, _>(self.whose.principal_no)
+            .bind::<Integer, _>(self.erased.partition)
+            .bind::<BigInt, _>(self.erased.principal_no)
             .bind::<BigInt, _>(after)
             .bind::<BigInt, _>(checkpoint)
             .bind::<Array<Text>, _>(fold.event_types())
@@ -236,17 +236,17 @@ impl Refold<'_> {
         LogEvent {
             fact: Fact {
                 position: Position {
-                    partition: self.whose.partition,
+                    partition: self.erased.partition,
                     seq: *seq,
                 },
                 occurred_at: from_pg(*occurred_at),
                 event_type,
                 schema_version: *schema_version,
-                principal_id: self.whose.pseudonym,
+                principal_id: self.erased.pseudonym,
                 data: &data.0,
                 metadata: &metadata.0,
             },
-            principal_no: self.whose.principal_no,
+            principal_no: self.erased.principal_no,
             ingested_at: from_pg(*ingested_at),
         }
     }
@@ -258,11 +258,11 @@ impl Refold<'_> {
         folded: Folded,
         minutes: &mut Minutes,
     ) -> Result<(), StoreError> {
-        let partition = self.whose.partition;
+        let partition = self.erased.partition;
         let Folded {
             grains,
             groups,
-            touched,
+            voided,
             ..
         } = folded;
         let key_of = |key: &BucketKey| {
@@ -282,7 +282,7 @@ impl Refold<'_> {
         let mut keys: Vec<&BucketKey> = grains[0].1.iter().map(|(key, _)| key).collect();
         keys.sort_unstable_by_key(|key| series_of(key));
         keys.dedup_by_key(|key| series_of(key));
-        let own = totals::number(pg, partition, self.whose.principal_no, &keys, key_of).await?;
+        let own = totals::number(pg, partition, self.erased.principal_no, &keys, key_of).await?;
         let total = match self.tenant_no {
             Some(tenant_no) => {
                 let keeps = |key: &BucketKey| self.generations[key.rule as usize].keeps_totals;
@@ -291,7 +291,7 @@ impl Refold<'_> {
             }
             None => FxHashMap::default(),
         };
-        for ((grain, deltas), (_, touched)) in grains.into_iter().zip(&touched) {
+        for ((grain, deltas), (_, voided)) in grains.into_iter().zip(&voided) {
             let delta = |(key, delta): (BucketKey, Delta)| BucketDelta {
                 series_no: own[&series_of(&key)],
                 operator: self.rules[key.rule as usize].operator,
@@ -300,7 +300,7 @@ impl Refold<'_> {
                 partial: delta.partial,
                 first_seq: delta.first_seq,
                 last_seq: delta.last_seq,
-                last_void_seq: touched.get(&key).map(|touch| touch.void_seq),
+                last_void_seq: voided.get(&key).map(|mark| mark.void_seq),
                 total_series_no: total.get(&series_of(&key)).copied(),
             };
             let deltas = deltas.into_iter().map(delta).collect();

@@ -1,7 +1,7 @@
 //! The share of an erased principal in its tenant's total: the minutes in which it had or has a part are
 //! made anew of those of the tenant's principals, hours of minutes, days of hours.
 
-use super::refold::{Numbers, Whose, rule_of};
+use super::refold::{ErasedPrincipal, Numbers, rule_of};
 use crate::error::StoreError;
 use crate::pre_aggregates::{self, BucketDelta};
 use crate::series;
@@ -55,19 +55,19 @@ pub(super) async fn number(
     keys: &[&BucketKey],
     key_of: impl Fn(&BucketKey) -> Key,
 ) -> Result<Numbers, StoreError> {
-    let mut touched = series::Touched::default();
+    let mut identities = series::Identities::default();
     for key in keys {
         let Key {
             rule_no,
             generation,
             labels,
         } = key_of(key);
-        touched.push(owner_no, rule_no, generation, labels);
+        identities.push(owner_no, rule_no, generation, labels);
     }
-    if touched.is_empty() {
+    if identities.is_empty() {
         return Ok(Numbers::default());
     }
-    let numbers = series::number(pg, partition, &touched).await?;
+    let numbers = series::number(pg, partition, &identities).await?;
     let places = keys.iter().map(|key| (key.rule, key.group));
     Ok(places.zip(numbers).collect())
 }
@@ -75,7 +75,7 @@ pub(super) async fn number(
 /// Makes the tenant's buckets anew; series of which nothing is left go.
 pub(super) async fn run(
     pg: &mut AsyncPgConnection,
-    whose: &Whose<'_>,
+    erased: &ErasedPrincipal<'_>,
     tenant_no: i64,
     versions: &[Version],
     minutes: Minutes,
@@ -83,11 +83,11 @@ pub(super) async fn run(
     let mut rule_nos = BTreeSet::new();
     for (key, windows) in minutes.0 {
         rule_nos.insert(key.rule_no);
-        let mut touched = series::Touched::default();
-        touched.push(tenant_no, key.rule_no, key.generation, key.labels.clone());
-        let numbers = series::number(pg, whose.partition, &touched).await?;
+        let mut identities = series::Identities::default();
+        identities.push(tenant_no, key.rule_no, key.generation, key.labels.clone());
+        let numbers = series::number(pg, erased.partition, &identities).await?;
         let total = Total {
-            whose,
+            erased,
             key: &key,
             operator: rule_of(versions, key.rule_no)?.operator,
             series_no: numbers.into_iter().next().unwrap_or_default(),
@@ -96,7 +96,7 @@ pub(super) async fn run(
     }
     let rule_nos: Vec<i32> = rule_nos.into_iter().collect();
     let query = diesel::sql_query(include_str!("../sql/erasure_delete_empty.sql"))
-        .bind::<Integer, _>(whose.partition)
+        .bind::<Integer, _>(erased.partition)
         .bind::<BigInt, _>(tenant_no)
         .bind::<Array<Integer>, _>(rule_nos);
     Statement::<_, ()>::new(query).execute(pg).await?;
@@ -105,7 +105,7 @@ pub(super) async fn run(
 
 /// A series of the tenant's.
 struct Total<'a> {
-    whose: &'a Whose<'a>,
+    erased: &'a ErasedPrincipal<'a>,
     key: &'a Key,
     operator: Operator,
     series_no: i64,
@@ -179,8 +179,8 @@ impl Total<'_> {
         let labels = self.key.labels.as_deref().map(Labels::hash);
         let (starts, epochs) = columns(windows);
         let query = diesel::sql_query(include_str!("../sql/erasure_parts_of_tenant.sql"))
-            .bind::<Integer, _>(self.whose.partition)
-            .bind::<Text, _>(self.whose.tenant_id)
+            .bind::<Integer, _>(self.erased.partition)
+            .bind::<Text, _>(self.erased.tenant_id)
             .bind::<Integer, _>(self.key.rule_no)
             .bind::<Integer, _>(self.key.generation)
             .bind::<Binary, _>(labels.map_or_else(Vec::new, |hash| hash.to_vec()))
@@ -206,7 +206,7 @@ impl Total<'_> {
         let epochs = epochs.into_iter();
         let epochs = epochs.map(|epoch| (grain != Grain::Day).then_some(epoch));
         let query = diesel::sql_query(include_str!("../sql/erasure_parts.sql"))
-            .bind::<Integer, _>(self.whose.partition)
+            .bind::<Integer, _>(self.erased.partition)
             .bind::<SmallInt, _>(finer.minutes())
             .bind::<BigInt, _>(self.series_no)
             .bind::<Array<Timestamptz>, _>(starts)
@@ -254,7 +254,7 @@ impl Total<'_> {
             partial: Partial {
                 event_count,
                 skipped_count,
-                kept: Kept::from_columns(self.operator, self.whose.partition, columns)?,
+                kept: Kept::from_columns(self.operator, self.erased.partition, columns)?,
             },
             first_seq,
             last_seq,
@@ -271,7 +271,7 @@ impl Total<'_> {
     ) -> Result<(), StoreError> {
         let (starts, epochs) = columns(windows);
         let query = diesel::sql_query(include_str!("../sql/erasure_delete_windows.sql"))
-            .bind::<Integer, _>(self.whose.partition)
+            .bind::<Integer, _>(self.erased.partition)
             .bind::<SmallInt, _>(grain.minutes())
             .bind::<BigInt, _>(self.series_no)
             .bind::<Array<Timestamptz>, _>(starts)
@@ -292,7 +292,7 @@ impl Total<'_> {
             })
         };
         let deltas = windows.iter().zip(buckets).filter_map(delta).collect();
-        pre_aggregates::merge(pg, self.whose.partition, grain, deltas).await?;
+        pre_aggregates::merge(pg, self.erased.partition, grain, deltas).await?;
         Ok(())
     }
 }

@@ -3,9 +3,10 @@
 //! Invariant: both are of one version, and what lies at or below a version is final: they are equal,
 //! or the buckets are wrong.
 
+use super::attempt::{retried, within};
 use super::past::Using;
 use super::{At, Selection, State, StateError, StateQuery};
-use super::{at_or_head, read_once, read_past, retried, within};
+use super::{at_or_head, read_once, read_past};
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use aevon_core::identity::partition_of;

@@ -8,10 +8,11 @@
 
 mod page;
 
+use super::attempt::{retried, within};
 use super::past::Using;
 use super::trace::Sources;
 use super::{At, RuleState, Selection, State, StateError, StateQuery};
-use super::{at_or_head, check_visible, read_past, retried, within};
+use super::{at_or_head, check_visible, read_past};
 use crate::database::{Connection, Database};
 use crate::error::StoreError;
 use aevon_core::explain::{Explainer, Places};

@@ -3,8 +3,9 @@
 //! Invariant: memory is bounded: a page by its values, whatever is read for it by what is being folded
 //! of a few principals.
 
-use super::rows::{self, Cost, Finished};
-use super::several::{Complete, Found, Part, Several, answers, set_checkpoints};
+use super::chosen::check_question;
+use super::conclude::{Cost, Finished, states};
+use super::several::{Complete, Part, Several, Standings, answers, set_checkpoints};
 use super::{Listed, PageEnd, StateError, StateList, StateQuery, Which};
 use crate::error::StoreError;
 use crate::statement::Statement;
@@ -33,7 +34,7 @@ impl Several<'_> {
         let found = self.begin().await?;
         let checked = found
             .check(self.asked)
-            .and_then(|()| rows::check_question(self.query, &found.chosen(0, Complete::Buckets)));
+            .and_then(|()| check_question(self.query, &found.chosen(0, Complete::Buckets)));
         let page = match (checked, which) {
             (Err(error), _) => Err(error),
             (Ok(()), Which::Named(names)) => self.named(&found, names).await?,
@@ -43,7 +44,7 @@ impl Several<'_> {
             }
         };
         self.end().await?;
-        let rules = found.rules.iter().map(|over| &over.rule);
+        let rules = found.rules.iter().map(|ruled| &ruled.rule);
         Ok(page.map(|page| StateList {
             version: found.version(),
             data_through: found.data_through(),
@@ -59,7 +60,7 @@ impl Several<'_> {
     }
 
     /// All of these, or none.
-    async fn named(&self, found: &Found, names: &[String]) -> Answered<Page> {
+    async fn named(&self, found: &Standings, names: &[String]) -> Answered<Page> {
         let page = match self.states_of(found, names).await? {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
@@ -70,7 +71,7 @@ impl Several<'_> {
         Ok(Ok(page))
     }
 
-    async fn by_id(&self, found: &Found, after: &str, limit: usize) -> Answered<Page> {
+    async fn by_id(&self, found: &Standings, after: &str, limit: usize) -> Answered<Page> {
         // One more than is asked for shows whether there is another page.
         let mut names = self.names_behind(found, after, limit + 1).await?;
         let is_cut = names.len() > limit;
@@ -89,7 +90,7 @@ impl Several<'_> {
     /// The next principals of the tenant that are there as of the answer's version.
     async fn names_behind(
         &self,
-        found: &Found,
+        found: &Standings,
         after: &str,
         limit: usize,
     ) -> Result<Vec<String>, StoreError> {
@@ -105,7 +106,7 @@ impl Several<'_> {
     }
 
     /// The states of principals in this order: of the first of them, until the page is full.
-    pub(super) async fn states_of(&self, found: &Found, names: &[String]) -> Answered<Page> {
+    pub(super) async fn states_of(&self, found: &Standings, names: &[String]) -> Answered<Page> {
         let (mut items, mut cost) = (Vec::with_capacity(names.len()), Cost::default());
         let (mut values, mut held) = (0, 0);
         for names in names.chunks(AT_ONCE) {
@@ -115,7 +116,7 @@ impl Several<'_> {
                 let partition = partition_of(&self.query.tenant_id, name, self.all_partitions);
                 let chosen = found.chosen(partition, Complete::Buckets);
                 let lags = vec![0; chosen.len()];
-                let states = match rows::states(self.query, chosen, finished, &lags) {
+                let states = match states(self.query, chosen, finished, &lags) {
                     Ok(states) => states,
                     Err(error) => return Ok(Err(error)),
                 };
@@ -140,7 +141,7 @@ impl Several<'_> {
     /// What a few principals add up to, each by every rule.
     pub(super) async fn finished(
         &self,
-        found: &Found,
+        found: &Standings,
         names: &[String],
     ) -> Result<(Vec<Vec<Finished>>, Cost), StoreError> {
         let question = &self.query.question;
@@ -160,7 +161,7 @@ impl Several<'_> {
     }
 
     /// One principal.
-    fn part<'p>(&'p self, found: &Found, query: &'p StateQuery, set: usize) -> Part<'p> {
+    fn part<'p>(&'p self, found: &Standings, query: &'p StateQuery, set: usize) -> Part<'p> {
         let partition = partition_of(&query.tenant_id, &query.principal_id, self.all_partitions);
         Part {
             past: self.past(partition, query, false),

@@ -6,8 +6,9 @@
 //! Invariant: what lies at or below a position is final, so the answer there is the same in whatever
 //! snapshot it is read, whatever is swept, voided or rebuilt by then.
 
-use super::rows::{self, BucketRow, Chosen, Cost, Rows, Selected, Standpoint};
-use super::rows::{StampedColumns, StampedRow};
+use super::chosen::{self, Chosen, Selected};
+use super::conclude::{Cost, Finished, Standpoint, conclude};
+use super::rows::{self, BucketRow, Rows, StampedColumns, StampedRow};
 use super::trace::{Reason, Trace};
 use super::{At, State, StateError, StateQuery};
 use crate::error::StoreError;
@@ -28,7 +29,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 
 /// One transaction, and what is asked in it.
-pub(super) struct Past<'a> {
+pub(super) struct PastRead<'a> {
     pub(super) pg: &'a AsyncPgConnection,
     /// Whether its statements were prepared, but for that of events.
     pub(super) warm: bool,
@@ -53,7 +54,7 @@ pub(super) enum Using {
 }
 
 /// What was read.
-pub(super) struct Found {
+pub(super) struct PastAnswer {
     pub(super) state: Result<State, StateError>,
     /// What it was made of; complete where this was asked for, of one rule.
     pub(super) trace: Trace,
@@ -70,9 +71,9 @@ struct Resolved {
     is_replica: bool,
 }
 
-impl Past<'_> {
+impl PastRead<'_> {
     /// Everything is read before it returns, and the transaction has ended, whatever the answer.
-    pub(super) async fn read(&self, at: At) -> Result<Found, StoreError> {
+    pub(super) async fn read(&self, at: At) -> Result<PastAnswer, StoreError> {
         let question = &self.query.question;
         let plan = Plan::new(question);
         let mut begin_on = self.pg;
@@ -82,7 +83,7 @@ impl Past<'_> {
         )
         .await;
         let resolved = Sent::new(self.resolve(at), self.warm).await;
-        let chosen = rows::chosen(self.pg, self.partition, &self.query.selection);
+        let chosen = chosen::chosen(self.pg, self.partition, &self.query.selection);
         let chosen = Sent::new(chosen, self.warm).await;
         let reads_buckets = self.using != Using::Log;
         let early = match at {
@@ -130,10 +131,10 @@ impl Past<'_> {
             buckets,
             raw_events,
         };
-        let finished: Vec<_> = answers.into_iter().map(rows::Finished::of).collect();
+        let finished: Vec<_> = answers.into_iter().map(Finished::of).collect();
         let state = self.check(at, &resolved).and_then(|()| {
             let standpoint = resolved.standpoint;
-            rows::conclude(
+            conclude(
                 self.query,
                 self.partition,
                 standpoint,
@@ -142,7 +143,7 @@ impl Past<'_> {
                 cost,
             )
         });
-        Ok(Found {
+        Ok(PastAnswer {
             state,
             trace,
             has_read_events: !spans.is_empty(),
@@ -276,7 +277,7 @@ impl Past<'_> {
                 continue;
             }
             let (rule_no, labels, minute, ..) = bucket;
-            let Some((answer, rule)) = rows::licensed(answers, chosen, rule_no) else {
+            let Some((answer, rule)) = chosen::licensed(answers, chosen, rule_no) else {
                 continue;
             };
             let minute = from_pg(minute);
@@ -340,7 +341,7 @@ impl Past<'_> {
         seq: i64,
         spans: &[Span],
     ) -> QueryResult<impl Rows<StampedRow> + use<>> {
-        let wanted = Wanted::new(chosen, spans);
+        let wanted = WantedEvents::new(chosen, spans);
         let query = diesel::sql_query(include_str!("../sql/state_events.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<Text, _>(&self.query.tenant_id)
@@ -364,7 +365,7 @@ impl Past<'_> {
         seq: i64,
         spans: &[Span],
     ) -> QueryResult<impl Rows<rows::RawOfTenantRow> + use<>> {
-        let wanted = Wanted::new(chosen, spans);
+        let wanted = WantedEvents::new(chosen, spans);
         let query = diesel::sql_query(include_str!("../sql/state_events_of_tenant.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<Text, _>(&self.query.tenant_id)
@@ -382,7 +383,7 @@ impl Past<'_> {
 }
 
 /// Which events are wanted, column by column.
-struct Wanted<'c> {
+struct WantedEvents<'c> {
     first_seqs: Vec<i64>,
     last_seqs: Vec<i64>,
     starts: Vec<PgTimestamp>,
@@ -391,7 +392,7 @@ struct Wanted<'c> {
     types: Vec<&'c str>,
 }
 
-impl<'c> Wanted<'c> {
+impl<'c> WantedEvents<'c> {
     fn new(chosen: &'c [Chosen], spans: &[Span]) -> Self {
         let types = chosen.iter().map(|c| c.rule.source_event.as_str());
         let mut types: Vec<&str> = types.collect();
@@ -424,7 +425,7 @@ fn reason_of(plan: &Plan, minute: Timestamp) -> Reason {
 }
 
 /// A part of a plan.
-struct Part {
+struct PlanPart {
     grain: Grain,
     range: Range,
     is_before: bool,
@@ -432,16 +433,16 @@ struct Part {
     is_cut: bool,
 }
 
-fn parts(plan: &Plan) -> Vec<Part> {
+fn parts(plan: &Plan) -> Vec<PlanPart> {
     let whole = rows::marked(&plan.buckets, &plan.buckets_before);
-    let whole = whole.map(|((grain, range), is_before)| Part {
+    let whole = whole.map(|((grain, range), is_before)| PlanPart {
         grain,
         range,
         is_before,
         is_cut: false,
     });
     let cut = rows::marked(&plan.edges, &plan.edges_before);
-    let cut = cut.map(|(edge, is_before)| Part {
+    let cut = cut.map(|(edge, is_before)| PlanPart {
         grain: Grain::Minute,
         range: Plan::minutes_of(&edge),
         is_before,

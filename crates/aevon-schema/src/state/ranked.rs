@@ -7,9 +7,10 @@
 //! Invariant: memory is bounded: by a page, and by those who have events that no bucket holds, or buckets
 //! that have changed since.
 
+use super::conclude::{Cost, Finished};
 use super::list::{AT_ONCE, Answered, Page};
-use super::rows::{Cost, Finished, RawOfTenantRow, Rows, Turn};
-use super::several::{Complete, Found, OverAll, Part, Several, answers};
+use super::rows::{RawOfTenantRow, Rows, Turn};
+use super::several::{Complete, Part, RuleCheckpoints, Several, Standings, answers};
 use super::{PageEnd, StateError};
 use crate::error::StoreError;
 use crate::statement::Statement;
@@ -68,7 +69,7 @@ struct Unsettled {
 
 impl Several<'_> {
     /// Where the buckets of a tenant lie that has more principals than are looked up one by one.
-    async fn many(&self, over: &OverAll, asked: &Asked<'_>) -> QueryResult<Option<Many>> {
+    async fn many(&self, ruled: &RuleCheckpoints, asked: &Asked<'_>) -> QueryResult<Option<Many>> {
         let query = diesel::sql_query(include_str!("../sql/ranked_principals.sql"))
             .bind::<Text, _>(&self.query.tenant_id)
             .bind::<BigInt, _>(FEW);
@@ -81,7 +82,7 @@ impl Several<'_> {
         let (first_hash, last_hash) = asked.hashes();
         let query = diesel::sql_query(include_str!("../sql/ranked_totals.sql"))
             .bind::<Text, _>(&self.query.tenant_id)
-            .bind::<Integer, _>(over.rule.rule_no)
+            .bind::<Integer, _>(ruled.rule.rule_no)
             .bind::<Binary, _>(first_hash)
             .bind::<Binary, _>(last_hash);
         let totals: Vec<(i64,)> = Statement::<_, (BigInt,)>::new(query)
@@ -102,25 +103,25 @@ impl Several<'_> {
         }))
     }
 
-    /// A page behind a place.
+    /// A page behind a stand.
     pub(super) async fn by_value(
         &self,
-        found: &Found,
+        found: &Standings,
         after: Option<Rank>,
         limit: usize,
     ) -> Answered<Page> {
-        let [over] = found.rules.as_slice() else {
+        let [ruled] = found.rules.as_slice() else {
             let what = "a list by value is asked of one rule";
             return Err(StoreError::Corrupt(what.to_owned()));
         };
         let question = &self.query.question;
         let asked = Asked {
-            rule: &over.rule.rule,
+            rule: &ruled.rule.rule,
             question,
             plan: &Plan::new(question),
         };
         // One more than is asked for shows whether there is another page.
-        let many = self.many(over, &asked).await?;
+        let many = self.many(ruled, &asked).await?;
         let wanted = Wanted::new(asked.rule.operator, after.as_ref(), limit, many);
         let mut ranking = Ranking::new(limit + 1, after);
         let beside = self.beside(found, &asked, wanted.complete()).await?;
@@ -133,7 +134,7 @@ impl Several<'_> {
         if plans_freely {
             settings.batch_execute(PLAN_FREELY).await?;
         }
-        let added = self.add_sums(found, over, &asked, &wanted, &mut beside, &mut ranking);
+        let added = self.add_sums(found, ruled, &asked, &wanted, &mut beside, &mut ranking);
         let added = added.await?;
         if plans_freely {
             settings.batch_execute(PLAN_AS_EVER).await?;
@@ -144,7 +145,7 @@ impl Several<'_> {
         };
         cost.buckets += unsettled.rows;
         let refined = (unsettled.refined, &mut beside);
-        let refined = self.refine(found, over, &asked, &wanted, refined, &mut ranking);
+        let refined = self.refine(found, ruled, &asked, &wanted, refined, &mut ranking);
         match refined.await? {
             Ok(took) => cost.add(took),
             Err(error) => return Ok(Err(error)),
@@ -169,7 +170,7 @@ impl Several<'_> {
     /// The states of those on the page.
     async fn ranked(
         &self,
-        found: &Found,
+        found: &Standings,
         ranking: Ranking<()>,
         limit: usize,
         mut cost: Cost,
@@ -201,7 +202,7 @@ impl Several<'_> {
     /// of the tenant's own, and of the tail.
     async fn beside<'q>(
         &self,
-        found: &Found,
+        found: &Standings,
         asked: &Asked<'q>,
         complete: Complete,
     ) -> Answered<(Beside<'q>, Cost)> {
@@ -212,39 +213,39 @@ impl Several<'_> {
         };
         let has_edges = !(edges.edges.is_empty() && edges.edges_before.is_empty());
         let (mut beside, mut cost) = (Beside::default(), Cost::default());
-        for place in found.places.iter().filter(|place| place.is_touched) {
+        for stand in found.stands.iter().filter(|stand| stand.is_touched) {
             let part = Part {
-                past: self.past(place.partition, self.query, true),
-                chosen: found.chosen(place.partition, complete),
-                seq: place.seq,
+                past: self.past(stand.partition, self.query, true),
+                chosen: found.chosen(stand.partition, complete),
+                seq: stand.seq,
                 set: 0,
             };
             let Part { past, chosen, .. } = &part;
             let mut spans = Vec::new();
             if has_edges {
                 let tree = past
-                    .tree(&edges, place.seq)
+                    .tree(&edges, stand.seq)
                     .await
                     .map_err(StoreError::from)?;
                 // Only the spans are wanted.
                 let mut nobody = answers(&found.rules, asked.question, &edges);
                 (_, spans) = self
-                    .add_tree(past, (&mut nobody, chosen), &edges, place.seq, tree)
+                    .add_tree(past, (&mut nobody, chosen), &edges, stand.seq, tree)
                     .await?;
             }
-            spans.extend(past.tail(chosen, place.seq));
+            spans.extend(past.tail(chosen, stand.seq));
             let spans = Span::disjoint(spans);
             if spans.is_empty() {
                 continue;
             }
-            let events = past.events_of_tenant(chosen, place.seq, &spans).await;
+            let events = past.events_of_tenant(chosen, stand.seq, &spans).await;
             let events = events.map_err(StoreError::from)?;
             let checkpoint = chosen
                 .as_slice()
                 .first()
                 .and_then(|c| c.checkpoint)
                 .unwrap_or(0);
-            let at = (place.partition, checkpoint);
+            let at = (stand.partition, checkpoint);
             match add_events(&mut beside, asked, at, events).await? {
                 Ok(count) => cost.raw_events += count,
                 Err(error) => return Ok(Err(error)),
@@ -257,8 +258,8 @@ impl Several<'_> {
     /// not stand.
     async fn add_sums(
         &self,
-        found: &Found,
-        over: &OverAll,
+        found: &Standings,
+        ruled: &RuleCheckpoints,
         asked: &Asked<'_>,
         wanted: &Wanted,
         beside: &mut Beside<'_>,
@@ -269,7 +270,7 @@ impl Several<'_> {
             return Ok(Ok(unsettled));
         }
         let known: Vec<&str> = beside.keys().map(String::as_str).collect();
-        let mut rows = self.sums(found, over, asked, (&known, wanted)).await?;
+        let mut rows = self.sums(found, ruled, asked, (&known, wanted)).await?;
         let mut current: Option<Sum> = None;
         loop {
             let next = rows.try_next().await?;
@@ -311,8 +312,8 @@ impl Several<'_> {
 
     async fn sums(
         &self,
-        found: &Found,
-        over: &OverAll,
+        found: &Standings,
+        ruled: &RuleCheckpoints,
         asked: &Asked<'_>,
         (known, wanted): (&[&str], &Wanted),
     ) -> QueryResult<impl Rows<SumRow> + use<>> {
@@ -325,9 +326,9 @@ impl Several<'_> {
         let mut query = diesel::sql_query(sql)
             .into_boxed()
             .bind::<Text, _>(&self.query.tenant_id)
-            .bind::<Integer, _>(over.rule.rule_no)
+            .bind::<Integer, _>(ruled.rule.rule_no)
             .bind::<Integer, _>(i32::from(operator.code()))
-            .bind::<Array<Nullable<BigInt>>, _>(over.checkpoints(wanted.complete()))
+            .bind::<Array<Nullable<BigInt>>, _>(ruled.checkpoints(wanted.complete()))
             .bind::<Array<BigInt>, _>(found.seqs())
             .bind::<Array<Nullable<Timestamptz>>, _>(froms)
             .bind::<Array<Nullable<Timestamptz>>, _>(tos)

@@ -1,27 +1,22 @@
-//! What both kinds of reads share: the rules of a question, and taking rows into their answers.
+//! What both kinds of reads share: how their transaction begins, and taking rows into their answers.
 
+use super::chosen::{Chosen, licensed};
 use super::trace::Trace;
-use super::{RuleState, Selection, State, StateError, StateQuery};
 use crate::error::StoreError;
-use crate::rules::read_definition;
-use crate::statement::Statement;
 use crate::values::{JsonString, from_pg};
 use aevon_core::amount::Amount;
 use aevon_core::explain::is_late;
 use aevon_core::filter::Subject;
 use aevon_core::fold::Fact;
 use aevon_core::labels::Labels;
-use aevon_core::operator::{Columns, Kept, Operator, Partial};
+use aevon_core::operator::{Columns, Kept, Partial};
 use aevon_core::position::Position;
 use aevon_core::rule::Rule;
-use aevon_core::state::{Answer, Fill, MAX_VALUES, TooLarge, Value};
+use aevon_core::state::Answer;
 use aevon_core::time::Timestamp;
 use bigdecimal::BigDecimal;
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{
-    Array, BigInt, Binary, Bool, Double, Integer, Jsonb, Nullable, Numeric, Text, Timestamptz,
-};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel::sql_types::{BigInt, Binary, Integer, Jsonb, Nullable, Numeric, Text, Timestamptz};
 use futures_util::{TryStream, TryStreamExt};
 use std::time::{Duration, Instant};
 
@@ -36,104 +31,6 @@ const BEGIN_COLD: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
 /// What begins a transaction.
 pub(super) const fn begin(warm: bool) -> &'static str {
     if warm { BEGIN } else { BEGIN_COLD }
-}
-
-/// A rule that answers.
-#[derive(Clone)]
-pub(super) struct Chosen {
-    pub(super) rule_no: i32,
-    pub(super) version: i32,
-    pub(super) rule: Rule,
-    pub(super) checkpoint: Option<i64>,
-}
-
-/// What is known of the log where an answer stands.
-pub(crate) struct Standpoint {
-    pub(crate) head: i64,
-    pub(crate) seq: i64,
-    pub(crate) ingested_at: Option<Timestamp>,
-    pub(crate) staleness_seconds: f64,
-    pub(crate) erasures: i64,
-}
-
-type HeadRow = (i64, Option<PgTimestamp>, f64, Option<i64>, i64);
-type HeadColumns = (
-    BigInt,
-    Nullable<Timestamptz>,
-    Double,
-    Nullable<BigInt>,
-    BigInt,
-);
-
-/// The head of a partition, and the newest void of the principal that is asked about.
-pub(crate) async fn head(
-    pg: &AsyncPgConnection,
-    partition: i32,
-    query: &StateQuery,
-) -> Result<(Standpoint, Option<i64>), StoreError> {
-    let query = diesel::sql_query(include_str!("../sql/state_head.sql"))
-        .bind::<Integer, _>(partition)
-        .bind::<Text, _>(&query.tenant_id)
-        .bind::<Text, _>(&query.principal_id);
-    let rows: Vec<HeadRow> = Statement::<_, HeadColumns>::new(query)
-        .load(&mut &*pg)
-        .await?;
-    let (seq, ingested_at, staleness_seconds, newest_void, erasures) = rows
-        .into_iter()
-        .next()
-        .ok_or_else(|| StoreError::Corrupt("a partition has no row".to_owned()))?;
-    let standpoint = Standpoint {
-        head: seq,
-        seq,
-        ingested_at: ingested_at.map(from_pg),
-        staleness_seconds,
-        erasures,
-    };
-    Ok((standpoint, newest_void))
-}
-
-/// What an answer took, in rows.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Cost {
-    pub(super) buckets: u64,
-    pub(super) raw_events: u64,
-}
-
-impl Cost {
-    pub(super) fn add(&mut self, other: Self) {
-        self.buckets += other.buckets;
-        self.raw_events += other.raw_events;
-    }
-}
-
-/// The rules of a question, and their checkpoints.
-pub(super) async fn chosen(
-    mut pg: &AsyncPgConnection,
-    partition: i32,
-    selection: &Selection,
-) -> Result<Vec<Chosen>, StoreError> {
-    let selected = Selected::new(selection);
-    let query = diesel::sql_query(include_str!("../sql/state_rules.sql"))
-        .bind::<Integer, _>(partition)
-        .bind::<Bool, _>(selected.every)
-        .bind::<Array<Text>, _>(selected.names)
-        .bind::<Array<Text>, _>(selected.pinned_names)
-        .bind::<Array<Integer>, _>(selected.pinned_versions);
-    let rows: Vec<(i32, String, i32, JsonString, Option<i64>)> =
-        Statement::<_, (Integer, Text, Integer, Jsonb, Nullable<BigInt>)>::new(query)
-            .load(&mut pg)
-            .await?;
-    rows.into_iter()
-        .map(|(rule_no, _, version, definition, checkpoint)| {
-            let rule = read_definition(&definition.0)?;
-            Ok(Chosen {
-                rule_no,
-                version,
-                rule,
-                checkpoint,
-            })
-        })
-        .collect()
 }
 
 /// Takes a bucket into the answer of its rule. The checkpoint is the licence: buckets of a rule that
@@ -178,17 +75,6 @@ fn unreadable(rule: &Rule, window_start: Option<Timestamp>) -> StoreError {
     let at = window_start.map_or(String::new(), |at| format!(" at {at}"));
     let name = &rule.name;
     StoreError::Corrupt(format!("a bucket of the rule {name}{at} can't be read"))
-}
-
-/// The answer of a rule, if its buckets are licensed.
-pub(super) fn licensed<'s, 'a>(
-    answers: &'s mut [Answer<'a>],
-    chosen: &'s [Chosen],
-    rule_no: i32,
-) -> Option<(&'s mut Answer<'a>, &'s Rule)> {
-    let mut both = answers.iter_mut().zip(chosen);
-    let (answer, chosen) = both.find(|(_, c)| c.rule_no == rule_no && c.checkpoint.is_some())?;
-    Some((answer, &chosen.rule))
 }
 
 /// Takes events in; each answer takes what is its. Says how many there were.
@@ -261,82 +147,6 @@ impl Turn {
             *self = Self::default();
         }
     }
-}
-
-/// The answer of a rule, of which everything was taken in.
-pub(super) struct Finished {
-    dimensions: Vec<String>,
-    values: Result<Vec<Value>, TooLarge>,
-}
-
-impl Finished {
-    pub(super) fn of(answer: Answer<'_>) -> Self {
-        Self {
-            dimensions: answer.dimensions(),
-            values: answer.finish(),
-        }
-    }
-
-    /// The values.
-    pub(super) fn into_values(self) -> Result<Vec<Value>, TooLarge> {
-        self.values
-    }
-}
-
-/// The answer as a whole.
-pub(super) fn conclude(
-    query: &StateQuery,
-    partition: i32,
-    standpoint: Standpoint,
-    chosen: Vec<Chosen>,
-    finished: Vec<Finished>,
-    cost: Cost,
-) -> Result<State, StateError> {
-    let seq = standpoint.seq;
-    let lag = |c: &Chosen| (seq - c.checkpoint.unwrap_or(0)).max(0);
-    let lags: Vec<i64> = chosen.iter().map(lag).collect();
-    Ok(State {
-        position: Position { partition, seq },
-        head: standpoint.head,
-        data_through: standpoint.ingested_at,
-        staleness_seconds: standpoint.staleness_seconds,
-        erasures: standpoint.erasures,
-        states: states(query, chosen, finished, &lags)?,
-        buckets: cost.buckets,
-        raw_events: cost.raw_events,
-    })
-}
-
-/// The answers of all rules, with how far the buckets of each lag behind.
-pub(super) fn states(
-    query: &StateQuery,
-    chosen: Vec<Chosen>,
-    finished: Vec<Finished>,
-    lags: &[i64],
-) -> Result<Vec<RuleState>, StateError> {
-    check_question(query, &chosen)?;
-    let mut parts = Vec::with_capacity(finished.len());
-    for Finished { dimensions, values } in finished {
-        parts.push((dimensions, values?));
-    }
-    if parts.iter().map(|(_, values)| values.len()).sum::<usize>() > MAX_VALUES {
-        return Err(TooLarge::of_values(&query.question).into());
-    }
-    let state = |((chosen, (dimensions, values)), lag): ((Chosen, _), &i64)| RuleState {
-        rule_version: chosen.version,
-        lag_events: *lag,
-        rule: chosen.rule,
-        dimensions,
-        values,
-    };
-    Ok(chosen.into_iter().zip(parts).zip(lags).map(state).collect())
-}
-
-/// That the rules are there which were asked for, and have the dimensions that were.
-pub(super) fn check_question(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
-    check_selection(&query.selection, chosen)?;
-    check_dimensions(query, chosen)?;
-    check_fill(query, chosen)
 }
 
 /// Parts of the range and of what lies before it, with which of the two each is.
@@ -489,62 +299,3 @@ pub(super) type StampedRow = (
     Option<JsonString>,
     PgTimestamp,
 );
-
-/// A selection, column by column.
-pub(super) struct Selected<'a> {
-    pub(super) every: bool,
-    pub(super) names: &'a [String],
-    pub(super) pinned_names: Vec<&'a str>,
-    pub(super) pinned_versions: Vec<i32>,
-}
-
-impl<'a> Selected<'a> {
-    pub(super) fn new(selection: &'a Selection) -> Self {
-        let pinned = &selection.pinned;
-        Self {
-            every: selection.names.is_empty() && pinned.is_empty(),
-            names: &selection.names,
-            pinned_names: pinned.iter().map(|(name, _)| name.as_str()).collect(),
-            pinned_versions: pinned.iter().map(|(_, version)| *version).collect(),
-        }
-    }
-}
-
-/// Everything that was named must have been found.
-fn check_selection(selection: &Selection, chosen: &[Chosen]) -> Result<(), StateError> {
-    for name in &selection.names {
-        if !chosen.iter().any(|c| c.rule.name == *name) {
-            return Err(StateError::UnknownRule(name.clone()));
-        }
-    }
-    for (name, version) in &selection.pinned {
-        if !chosen
-            .iter()
-            .any(|c| c.rule.name == *name && c.version == *version)
-        {
-            return Err(StateError::UnknownRule(format!("{name}:{version}")));
-        }
-    }
-    Ok(())
-}
-
-/// Every rule must be of an operator whose values can be carried on, where they are to be.
-fn check_fill(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
-    let is_carried = query.question.fill == Fill::Previous;
-    let other = |c: &&Chosen| is_carried && c.rule.operator != Operator::Latest;
-    match chosen.iter().find(other) {
-        None => Ok(()),
-        Some(other) => Err(StateError::NotLatest(Box::new(other.rule.clone()))),
-    }
-}
-
-/// Every rule must have the dimensions that were asked for: none is passed over in silence.
-fn check_dimensions(query: &StateQuery, chosen: &[Chosen]) -> Result<(), StateError> {
-    for Chosen { rule, .. } in chosen {
-        if let Some(dimension) = query.question.grouping.missing(&rule.group_by) {
-            let rule = Box::new(rule.clone());
-            return Err(StateError::UnknownDimension { rule, dimension });
-        }
-    }
-    Ok(())
-}

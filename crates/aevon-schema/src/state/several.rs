@@ -6,8 +6,10 @@
 //! Invariant: every part is read as of a position that was found in the same snapshot, in the way of
 //! [`super::past`]: the newest state is the one as of the heads.
 
-use super::past::{Past, TreeRow, Using};
-use super::rows::{self, Chosen, Cost, Finished, RawOfTenantRow, Selected};
+use super::chosen::{Chosen, Selected, check_question};
+use super::conclude::{Cost, Finished, states};
+use super::past::{PastRead, TreeRow, Using};
+use super::rows::{self, RawOfTenantRow};
 use super::trace::Trace;
 use super::{AsOf, StateError, StateQuery, TenantQuery, TenantState};
 use crate::error::StoreError;
@@ -45,7 +47,7 @@ pub(super) struct Several<'a> {
 }
 
 /// Where a partition stands in the snapshot, and as of when it is read.
-pub(super) struct Place {
+pub(super) struct PartitionStand {
     pub(super) partition: i32,
     pub(super) head: i64,
     pub(super) seq: i64,
@@ -57,16 +59,16 @@ pub(super) struct Place {
 }
 
 /// What the first round trip found.
-pub(super) struct Found {
+pub(super) struct Standings {
     /// By partition.
-    pub(super) places: Vec<Place>,
-    pub(super) rules: Vec<OverAll>,
+    pub(super) stands: Vec<PartitionStand>,
+    pub(super) rules: Vec<RuleCheckpoints>,
     pub(super) staleness_seconds: f64,
     is_replica: bool,
 }
 
 /// A rule, and its checkpoints of each sort by partition.
-pub(super) struct OverAll {
+pub(super) struct RuleCheckpoints {
     pub(super) rule: Chosen,
     checkpoints: [Checkpoints; 3],
 }
@@ -84,49 +86,49 @@ pub(super) enum Complete {
 
 /// A principal, or the tenant's total, in one partition.
 pub(super) struct Part<'a> {
-    pub(super) past: Past<'a>,
+    pub(super) past: PastRead<'a>,
     pub(super) chosen: Vec<Chosen>,
     pub(super) seq: i64,
     /// Which set of answers it belongs to.
     pub(super) set: usize,
 }
 
-impl OverAll {
+impl RuleCheckpoints {
     /// By partition.
     pub(super) fn checkpoints(&self, what: Complete) -> &Checkpoints {
         &self.checkpoints[what as usize]
     }
 }
 
-impl Found {
+impl Standings {
     /// How often something was erased in any of the partitions.
     pub(super) fn erasures(&self) -> i64 {
-        self.places.iter().map(|place| place.erasures).sum()
+        self.stands.iter().map(|stand| stand.erasures).sum()
     }
 
     fn index(&self, partition: i32) -> usize {
         let found = self
-            .places
-            .binary_search_by_key(&partition, |place| place.partition);
+            .stands
+            .binary_search_by_key(&partition, |stand| stand.partition);
         found.unwrap_or_default()
     }
 
     /// A partition that the answer is about.
-    pub(super) fn at(&self, partition: i32) -> &Place {
-        &self.places[self.index(partition)]
+    pub(super) fn at(&self, partition: i32) -> &PartitionStand {
+        &self.stands[self.index(partition)]
     }
 
     /// The positions as of which the partitions are read.
     pub(super) fn seqs(&self) -> Vec<i64> {
-        self.places.iter().map(|place| place.seq).collect()
+        self.stands.iter().map(|stand| stand.seq).collect()
     }
 
     /// The rules with their checkpoints in a partition.
     pub(super) fn chosen(&self, partition: i32, what: Complete) -> Vec<Chosen> {
         let index = self.index(partition);
-        let chosen = |over: &OverAll| Chosen {
-            checkpoint: over.checkpoints(what).get(index).copied().flatten(),
-            ..over.rule.clone()
+        let chosen = |ruled: &RuleCheckpoints| Chosen {
+            checkpoint: ruled.checkpoints(what).get(index).copied().flatten(),
+            ..ruled.rule.clone()
         };
         self.rules.iter().map(chosen).collect()
     }
@@ -134,10 +136,10 @@ impl Found {
     /// What the answer knows of the log.
     pub(super) fn version(&self) -> Version {
         let mut version = Version::default();
-        for place in &self.places {
+        for stand in &self.stands {
             version.raise(Position {
-                partition: place.partition,
-                seq: place.seq,
+                partition: stand.partition,
+                seq: stand.seq,
             });
         }
         version
@@ -145,33 +147,33 @@ impl Found {
 
     /// The newest stamp of what the answer knows.
     pub(super) fn data_through(&self) -> Option<Timestamp> {
-        self.places.iter().filter_map(|p| p.ingested_at).max()
+        self.stands.iter().filter_map(|p| p.ingested_at).max()
     }
 
     /// That what was asked for is there: of every partition a position that the log has come to.
     pub(super) fn check(&self, asked: &TenantQuery) -> Result<(), StateError> {
-        for place in &self.places {
+        for stand in &self.stands {
             if let Some(AsOf::Version(version)) = &asked.as_of
-                && version.of(place.partition).is_none()
+                && version.of(stand.partition).is_none()
             {
                 return Err(StateError::IncompleteVersion {
                     version: version.clone(),
-                    partition: place.partition,
+                    partition: stand.partition,
                 });
             }
-            let head = place.head;
+            let head = stand.head;
             let position = |seq| Position {
-                partition: place.partition,
+                partition: stand.partition,
                 seq,
             };
-            if place.seq > head {
-                let wanted = position(place.seq);
+            if stand.seq > head {
+                let wanted = position(stand.seq);
                 return Err(match self.is_replica {
                     true => StateError::NotVisible { wanted, head },
                     false => StateError::UnknownVersion { wanted, head },
                 });
             }
-            if let Some(seq) = asked.min_version.of(place.partition)
+            if let Some(seq) = asked.min_version.of(stand.partition)
                 && seq > head
             {
                 let wanted = position(seq);
@@ -184,9 +186,9 @@ impl Found {
     /// How far the slowest partition's buckets, all in all, lag behind.
     pub(super) fn lags(&self, what: Complete) -> Vec<i64> {
         let mut lags = vec![0; self.rules.len()];
-        for place in self.places.iter().filter(|place| place.is_touched) {
-            for (lag, chosen) in lags.iter_mut().zip(self.chosen(place.partition, what)) {
-                *lag += (place.seq - chosen.checkpoint.unwrap_or(0)).max(0);
+        for stand in self.stands.iter().filter(|stand| stand.is_touched) {
+            for (lag, chosen) in lags.iter_mut().zip(self.chosen(stand.partition, what)) {
+                *lag += (stand.seq - chosen.checkpoint.unwrap_or(0)).max(0);
             }
         }
         lags
@@ -200,11 +202,11 @@ impl<'a> Several<'a> {
         let found = self.begin().await?;
         let question = &self.query.question;
         let plan = Plan::new(question);
-        let touched = found.places.iter().filter(|place| place.is_touched);
-        let part = |place: &Place| Part {
-            past: self.past(place.partition, self.query, true),
-            chosen: found.chosen(place.partition, Complete::Totals),
-            seq: place.seq,
+        let touched = found.stands.iter().filter(|stand| stand.is_touched);
+        let part = |stand: &PartitionStand| Part {
+            past: self.past(stand.partition, self.query, true),
+            chosen: found.chosen(stand.partition, Complete::Totals),
+            seq: stand.seq,
             set: 0,
         };
         let parts: Vec<Part<'_>> = touched.map(part).collect();
@@ -215,7 +217,7 @@ impl<'a> Several<'a> {
         let mut sets = [answers];
         let checked = found
             .check(self.asked)
-            .and_then(|()| rows::check_question(self.query, &found.chosen(0, Complete::Totals)));
+            .and_then(|()| check_question(self.query, &found.chosen(0, Complete::Totals)));
         let cost = match &checked {
             Ok(()) => self.read(&parts, &plan, &mut sets).await?,
             Err(_) => Cost::default(),
@@ -225,7 +227,7 @@ impl<'a> Several<'a> {
         let finished = answers.into_iter().map(Finished::of).collect();
         let chosen = found.chosen(0, Complete::Totals);
         let state = checked.and_then(|()| {
-            let states = rows::states(self.query, chosen, finished, &found.lags(Complete::Totals))?;
+            let states = states(self.query, chosen, finished, &found.lags(Complete::Totals))?;
             Ok(TenantState {
                 version: found.version(),
                 data_through: found.data_through(),
@@ -239,11 +241,16 @@ impl<'a> Several<'a> {
         Ok(state)
     }
 
-    pub(super) fn past<'p>(&self, partition: i32, query: &'p StateQuery, is_total: bool) -> Past<'p>
+    pub(super) fn past<'p>(
+        &self,
+        partition: i32,
+        query: &'p StateQuery,
+        is_total: bool,
+    ) -> PastRead<'p>
     where
         'a: 'p,
     {
-        Past {
+        PastRead {
             pg: self.pg,
             warm: self.warm,
             warm_for_events: self.warm_for_events,
@@ -257,7 +264,7 @@ impl<'a> Several<'a> {
     /// Takes buckets in; how many stood, and where the events lie that are wanted beside.
     pub(super) async fn add_tree(
         &self,
-        past: &Past<'_>,
+        past: &PastRead<'_>,
         (answers, chosen): (&mut [Answer<'_>], &[Chosen]),
         plan: &Plan,
         seq: i64,
@@ -269,16 +276,16 @@ impl<'a> Several<'a> {
     }
 
     /// Begins the transaction, and finds where it stands.
-    pub(super) async fn begin(&self) -> Result<Found, StoreError> {
+    pub(super) async fn begin(&self) -> Result<Standings, StoreError> {
         let mut begin_on = self.pg;
         // Not all goes out at once: Postgres waits while rows are taken in.
         let begin = Sent::new(begin_on.batch_execute(rows::begin(false)), self.warm).await;
-        let places = Sent::new(self.places(), self.warm).await;
+        let stands = Sent::new(self.stands(), self.warm).await;
         let rules = Sent::new(self.rules(), self.warm).await;
         begin.answer().await.map_err(StoreError::from)?;
-        let (places, staleness_seconds, is_replica) = places.answer().await?;
-        Ok(Found {
-            places,
+        let (stands, staleness_seconds, is_replica) = stands.answer().await?;
+        Ok(Standings {
+            stands,
             rules: rules.answer().await?,
             staleness_seconds,
             is_replica,
@@ -291,7 +298,7 @@ impl<'a> Several<'a> {
         Ok(pg.batch_execute("COMMIT").await?)
     }
 
-    async fn places(&self) -> Result<(Vec<Place>, f64, bool), StoreError> {
+    async fn stands(&self) -> Result<(Vec<PartitionStand>, f64, bool), StoreError> {
         let partitions = self.partitions;
         let (version, instant) = match &self.asked.as_of {
             None => (None, None),
@@ -305,7 +312,7 @@ impl<'a> Several<'a> {
             .bind::<Array<Integer>, _>(partitions)
             .bind::<Array<Nullable<BigInt>>, _>(versions)
             .bind::<Nullable<Timestamptz>, _>(instant);
-        let rows: Vec<PlaceRow> = Statement::<_, PlaceColumns>::new(query)
+        let rows: Vec<StandRow> = Statement::<_, StandColumns>::new(query)
             .load(&mut &*self.pg)
             .await?;
         if rows.len() != partitions.len() {
@@ -315,7 +322,7 @@ impl<'a> Several<'a> {
             .as_slice()
             .first()
             .map_or((0.0, false), |row| (row.5, row.6));
-        let place = |row: PlaceRow| Place {
+        let stand = |row: StandRow| PartitionStand {
             partition: row.0,
             head: row.1,
             seq: row.2,
@@ -323,10 +330,10 @@ impl<'a> Several<'a> {
             is_touched: row.4,
             erasures: row.7,
         };
-        Ok((rows.into_iter().map(place).collect(), staleness, is_replica))
+        Ok((rows.into_iter().map(stand).collect(), staleness, is_replica))
     }
 
-    async fn rules(&self) -> Result<Vec<OverAll>, StoreError> {
+    async fn rules(&self) -> Result<Vec<RuleCheckpoints>, StoreError> {
         let selected = Selected::new(&self.query.selection);
         let query = diesel::sql_query(include_str!("../sql/state_rules_of.sql"))
             .bind::<Bool, _>(selected.every)
@@ -337,19 +344,19 @@ impl<'a> Several<'a> {
         let rows: Vec<RulesRow> = Statement::<_, RulesColumns>::new(query)
             .load(&mut &*self.pg)
             .await?;
-        let over_all = |(rule_no, version, definition, buckets, totals, links): RulesRow| {
+        let ruled = |(rule_no, version, definition, buckets, totals, links): RulesRow| {
             let rule = Chosen {
                 rule_no,
                 version,
                 rule: read_definition(&definition.0)?,
                 checkpoint: None,
             };
-            Ok(OverAll {
+            Ok(RuleCheckpoints {
                 rule,
                 checkpoints: [buckets, totals, links],
             })
         };
-        rows.into_iter().map(over_all).collect()
+        rows.into_iter().map(ruled).collect()
     }
 
     /// Reads parts into the sets of answers that they belong to.
@@ -429,11 +436,11 @@ impl Part<'_> {
 
 /// Answers over nothing yet.
 pub(super) fn answers<'a>(
-    rules: &'a [OverAll],
+    rules: &'a [RuleCheckpoints],
     question: &'a aevon_core::state::Question,
     plan: &'a Plan,
 ) -> Vec<Answer<'a>> {
-    let answer = |over: &'a OverAll| Answer::new(&over.rule.rule, question, plan, 0);
+    let answer = |ruled: &'a RuleCheckpoints| Answer::new(&ruled.rule.rule, question, plan, 0);
     rules.iter().map(answer).collect()
 }
 
@@ -444,7 +451,7 @@ pub(super) fn set_checkpoints(answers: &mut [Answer<'_>], part: &Part<'_>) {
     }
 }
 
-type PlaceColumns = (
+type StandColumns = (
     Integer,
     BigInt,
     BigInt,
@@ -454,7 +461,7 @@ type PlaceColumns = (
     Bool,
     BigInt,
 );
-type PlaceRow = (i32, i64, i64, Option<PgTimestamp>, bool, f64, bool, i64);
+type StandRow = (i32, i64, i64, Option<PgTimestamp>, bool, f64, bool, i64);
 type RulesColumns = (
     Integer,
     Integer,

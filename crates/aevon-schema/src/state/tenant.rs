@@ -1,7 +1,8 @@
 //! What is asked of a tenant: the total of its principals, or a list of them.
 
+use super::attempt::{retried, within};
 use super::several::Several;
-use super::{RuleState, Selection, StateError, StateQuery, retried, within};
+use super::{RuleState, Selection, StateError, StateQuery};
 use crate::database::{Connection, Database};
 use aevon_core::identity::partition_of;
 use aevon_core::position::Version;

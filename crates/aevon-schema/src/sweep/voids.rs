@@ -7,12 +7,13 @@
 //! Invariant: nothing of this lies above the slice's end, so that a version that sweeps old slices
 //! gets the buckets that the live one has.
 
-use super::{FILTER_TIME, Sweep};
+use super::Sweep;
+use super::slice::FILTER_TIME;
 use crate::error::StoreError;
 use crate::pre_aggregates::corrections::{self, Place, TenantMinute};
 use crate::statement::Statement;
 use crate::values::{JsonString, from_pg, to_pg};
-use aevon_core::fold::{BucketKey, Fact, Folded, LogEvent, SliceFold, Touched};
+use aevon_core::fold::{BucketKey, Fact, Folded, LogEvent, SliceFold, VoidedBuckets};
 use aevon_core::labels::Labels;
 use aevon_core::operator::Kept;
 use aevon_core::rule::Rule;
@@ -71,7 +72,7 @@ type VoidRow = (
     Option<String>,
 );
 
-/// The series of each (principal number, rule, group) of a slice.
+/// The series of each (owner's number, rule, group) of a slice.
 pub(super) type Numbers = FxHashMap<(i64, u32, u32), i64>;
 
 /// What is known of the buckets that voids changed.
@@ -86,7 +87,7 @@ pub(super) struct Corrected<'a> {
 impl Corrected<'_> {
     fn place(&self, key: &BucketKey) -> Place {
         Place {
-            series_no: self.numbers[&(key.principal_no, key.rule, key.group)],
+            series_no: self.numbers[&(key.owner_no, key.rule, key.group)],
             window_start: key.window_start,
             epoch: key.epoch,
         }
@@ -144,12 +145,12 @@ impl Sweep<'_> {
     pub(super) async fn write_voids(
         &self,
         corrected: &Corrected<'_>,
-        touched: &[(Grain, Touched); 3],
+        voided: &[(Grain, VoidedBuckets); 3],
     ) -> Result<(), StoreError> {
         let pg = &self.connection.pg;
         let mut of_finer = None;
-        for (grain, touched) in touched {
-            let keys = touched.iter().filter(|(_, touch)| touch.is_to_be_refolded);
+        for (grain, voided) in voided {
+            let keys = voided.iter().filter(|(_, mark)| mark.is_to_be_refolded);
             let keys: Vec<BucketKey> = keys.map(|(key, _)| *key).collect();
             if keys.is_empty() {
                 return Ok(());
@@ -175,7 +176,7 @@ impl Sweep<'_> {
         keys: Vec<BucketKey>,
     ) -> Result<(), StoreError> {
         let pg = &self.connection.pg;
-        let is_tenants = |key: &BucketKey| corrected.tenants.contains(&key.principal_no);
+        let is_tenants = |key: &BucketKey| corrected.tenants.contains(&key.owner_no);
         let (of_tenants, keys): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_tenants);
         let kept = self
             .refold(corrected.numbers, corrected.groups, &keys)
@@ -190,7 +191,7 @@ impl Sweep<'_> {
             let labels = &corrected.groups[key.group as usize];
             let labels = (key.group > 0).then(|| Labels::hash(&labels.to_json(dimensions)));
             TenantMinute {
-                tenant_no: key.principal_no,
+                tenant_no: key.owner_no,
                 rule_no: member.rule_no,
                 generation: member.generation,
                 labels_hash: labels.map_or_else(Vec::new, |hash| hash.to_vec()),
@@ -240,12 +241,12 @@ impl Sweep<'_> {
         let mut fold = SliceFold::of_some(&self.rules, |rule| !rule.operator.is_reversible());
         // The span of an ungrouped bucket covers those of its groups.
         let ungrouped = || minutes.iter().filter(|minute| minute.group == 0);
-        let series = |minute: &BucketKey| numbers[&(minute.principal_no, minute.rule, 0)];
+        let series = |minute: &BucketKey| numbers[&(minute.owner_no, minute.rule, 0)];
         let reads = |what: fn(&Rule) -> bool| self.rules.iter().any(what);
         let query = diesel::sql_query(include_str!("../sql/sweep_refold.sql"))
             .bind::<Integer, _>(self.partition)
             .bind::<BigInt, _>(self.to)
-            .bind::<Array<BigInt>, _>(ungrouped().map(|m| m.principal_no).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(ungrouped().map(|m| m.owner_no).collect::<Vec<_>>())
             .bind::<Array<BigInt>, _>(ungrouped().map(series).collect::<Vec<_>>())
             .bind::<Array<Timestamptz>, _>(
                 ungrouped()
@@ -261,7 +262,7 @@ impl Sweep<'_> {
             .load_stream::<EventRow>(&mut pg)
             .await?;
         let wanted: FxHashSet<_> = ungrouped()
-            .map(|minute| (minute.principal_no, minute.window_start, minute.epoch))
+            .map(|minute| (minute.owner_no, minute.window_start, minute.epoch))
             .collect();
         // Filters may take longer than Postgres waits for a transaction that says nothing, and nothing
         // can be said while rows arrive: then they are taken in first.

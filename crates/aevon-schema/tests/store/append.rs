@@ -10,15 +10,15 @@ use std::time::Duration;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_honest_retry_is_a_duplicate_and_another_content_a_conflict() {
     let world = World::new().await;
-    let mut writer = world.writer();
+    let mut appender = world.appender();
     let first = event("p", "e1", at("2026-01-01T00:00:00Z"), "1");
-    let stored = writer.append(&[&first]).await.unwrap();
+    let stored = appender.append(&[&first]).await.unwrap();
     let mut same = first.clone();
     same.data = "{ \"n\" : 1.0 }".to_owned();
     let mut other = first.clone();
     other.data = "{\"n\": 2}".to_owned();
     other.event_type = "u".to_owned();
-    let verdicts = writer.append(&[&same, &other]).await.unwrap();
+    let verdicts = appender.append(&[&same, &other]).await.unwrap();
     let Verdict::Accepted {
         position,
         ingested_at,
@@ -34,9 +34,9 @@ async fn an_honest_retry_is_a_duplicate_and_another_content_a_conflict() {
         }
     );
     assert_eq!(verdicts[1], Verdict::Conflict(vec!["type", "data"]));
-    // Another writer, which has nothing in its cache, says the same.
+    // Another appender, which has nothing in its cache, says the same.
     assert_eq!(
-        world.writer().append(&[&same, &other]).await.unwrap(),
+        world.appender().append(&[&same, &other]).await.unwrap(),
         verdicts
     );
     assert_eq!(world.count("events").await, 1);
@@ -48,7 +48,7 @@ async fn the_same_ids_in_two_tenants_are_two_things() {
     let ours = event("p", "e", at("2026-01-01T00:00:00Z"), "1");
     let mut theirs = event("p", "e", at("2026-01-02T00:00:00Z"), "2");
     theirs.tenant_id = "other".to_owned();
-    let verdicts = world.writer().append(&[&ours, &theirs]).await.unwrap();
+    let verdicts = world.appender().append(&[&ours, &theirs]).await.unwrap();
     assert!(verdicts.iter().all(|verdict| position(verdict).seq == 1));
     assert_eq!(world.count("events").await, 2);
     assert_eq!(world.count("principals").await, 2);
@@ -57,9 +57,9 @@ async fn the_same_ids_in_two_tenants_are_two_things() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_was_cached_before_an_erasure_is_not_used_after_it() {
     let world = World::new().await;
-    let mut writer = world.writer();
+    let mut appender = world.appender();
     let first = event("p", "e1", at("2026-01-01T00:00:00Z"), "1");
-    writer.append(&[&first]).await.unwrap();
+    appender.append(&[&first]).await.unwrap();
     let client = world.db.client().await;
     client
         .batch_execute(
@@ -70,7 +70,7 @@ async fn a_number_that_was_cached_before_an_erasure_is_not_used_after_it() {
         .unwrap();
     let kept = event("q", "e1", at("2026-01-01T00:00:00Z"), "1");
     for _ in 0..2 {
-        writer.append(&[&first, &kept]).await.unwrap();
+        appender.append(&[&first, &kept]).await.unwrap();
     }
     let owners = "SELECT string_agg(q.principal_id, ',' ORDER BY q.principal_id)
                   FROM events e JOIN principals q USING (principal_no, partition)";
@@ -133,22 +133,22 @@ async fn seq_has_no_gap_and_stamps_rise_whatever_writers_race_and_clocks_do() {
     let world = World::new().await;
     let mut tasks = Vec::new();
     for number in 0..4 {
-        let mut writer = world.writer();
+        let mut appender = world.appender();
         if number == 3 {
             // A clock that stands still, far in the past.
-            writer = writer.with_clock(at("2001-01-01T00:00:00Z"));
+            appender = appender.with_clock(at("2001-01-01T00:00:00Z"));
         }
         tasks.push(tokio::spawn(async move {
             for round in 0..25 {
                 let events: Vec<NewEvent> = (0..8)
                     .map(|n| {
-                        // Ids collide between writers on purpose.
+                        // Ids collide between appenders on purpose.
                         let id = format!("e{}", (round * 8 + n) * 2 / (1 + number % 2));
                         event(&format!("p{n}"), &id, at("2026-01-01T00:00:00Z"), "1")
                     })
                     .collect();
                 let group: Vec<&NewEvent> = events.iter().collect();
-                writer.append(&group).await.unwrap();
+                appender.append(&group).await.unwrap();
             }
         }));
     }
@@ -164,7 +164,7 @@ async fn an_append_that_locked_early_and_commits_late_loses_nothing() {
     world.apply(&[crate::support::SUM]).await;
     let slow = event("p", "slow", at("2026-01-01T00:00:00Z"), "1");
     let quick = event("p", "quick", at("2026-01-01T00:00:00Z"), "2");
-    let partition = world.writer().partition(&slow);
+    let partition = world.appender().partition(&slow);
     // The slow one has its lock and its number, and has written its row; it has not committed.
     let client = world.db.client().await;
     client
@@ -177,8 +177,8 @@ async fn an_append_that_locked_early_and_commits_late_loses_nothing() {
         ))
         .await
         .unwrap();
-    let mut writer = world.writer();
-    let racing = tokio::spawn(async move { writer.append(&[&quick]).await });
+    let mut appender = world.appender();
+    let racing = tokio::spawn(async move { appender.append(&[&quick]).await });
     let watcher = world.db.client().await;
     eventually(
         Duration::from_secs(10),
@@ -206,7 +206,7 @@ async fn an_append_that_locked_early_and_commits_late_loses_nothing() {
     assert_eq!(world.total("p").await.as_deref(), Some("3"));
     world.sweep(100).await;
     assert_eq!(world.total("p").await.as_deref(), Some("3"));
-    let again = world.writer().append(&[&slow]).await.unwrap();
+    let again = world.appender().append(&[&slow]).await.unwrap();
     assert!(matches!(again[0], Verdict::Duplicate { .. }), "{again:?}");
 }
 
@@ -220,9 +220,9 @@ async fn an_event_that_postgres_cannot_read_is_refused_without_its_neighbours() 
     events[3].data = "{\"n\": \"\\u0000\"}".to_owned();
     events[7].event_id = "a\0b".to_owned();
     let group: Vec<&NewEvent> = events.iter().collect();
-    let mut writer = world.writer();
+    let mut appender = world.appender();
     for _ in 0..2 {
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         for (index, verdict) in verdicts.iter().enumerate() {
             let refused = matches!(verdict, Verdict::Refused(_));
             assert_eq!(refused, index == 3 || index == 7, "{index}: {verdict:?}");
@@ -238,7 +238,7 @@ async fn a_batch_costs_two_round_trips_and_each_statement_once() {
     let world = World::new().await;
     let (proxy, url) = Proxy::in_front_of(world.db.url()).await;
     let database = crate::support::open(&url);
-    let mut writer = aevon_schema::append::Writer::new(database, world.partitions);
+    let mut appender = aevon_schema::append::Appender::new(database, world.partitions);
     let batch = |round: usize| -> Vec<NewEvent> {
         (0..500)
             .map(|n| {
@@ -255,7 +255,7 @@ async fn a_batch_costs_two_round_trips_and_each_statement_once() {
     // The first opens the connection, prepares the statements and learns the principals; the second
     // prepares the look-up by their numbers.
     for events in [batch(0), batch(11)] {
-        writer
+        appender
             .append(&events.iter().collect::<Vec<_>>())
             .await
             .unwrap();
@@ -286,7 +286,7 @@ async fn a_batch_costs_two_round_trips_and_each_statement_once() {
     let before = calls().await;
     for round in 1..=10 {
         let events = batch(round);
-        writer
+        appender
             .append(&events.iter().collect::<Vec<_>>())
             .await
             .unwrap();
@@ -308,7 +308,7 @@ async fn a_batch_costs_two_round_trips_and_each_statement_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_snapshot_elsewhere_grows_nothing_that_appends_touch() {
     let world = World::new().await;
-    let mut writer = world.writer();
+    let mut appender = world.appender();
     let mut dump = world.db.client().await;
     let snapshot = dump.transaction().await.unwrap();
     snapshot
@@ -337,7 +337,7 @@ async fn a_long_snapshot_elsewhere_grows_nothing_that_appends_touch() {
                 event(&format!("p{n}"), &id, at("2026-01-01T00:00:00Z"), "1")
             })
             .collect();
-        writer
+        appender
             .append(&events.iter().collect::<Vec<_>>())
             .await
             .unwrap();

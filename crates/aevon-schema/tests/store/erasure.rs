@@ -11,7 +11,7 @@ use aevon_core::time::DAY_US;
 use aevon_schema::erasure::{Erased, Erasure, ErasureError, Found, Refusal, erase};
 use aevon_schema::migrate::{self, MigrateOptions};
 use aevon_schema::state::{AsOf, At, RuleState, Selection, StateQuery, TenantQuery, read, total};
-use aevon_schema::sweep::{Turn, backlogs, sweep_once};
+use aevon_schema::sweep::{Whose, backlogs, sweep_once};
 use aevon_schema::verify::{self, Versions};
 use aevon_testkit::TestDatabase;
 use aevon_testkit::oracle::{OracleEvent, fold, shown, standing};
@@ -76,9 +76,9 @@ impl History {
         }
         self.days += self.dice.roll(2) as i64;
         let now = at("2026-01-02T12:00:00Z").plus_micros(self.days * DAY_US / 2);
-        let mut writer = self.world.writer().with_clock(now);
+        let mut appender = self.world.appender().with_clock(now);
         let group: Vec<&NewEvent> = group.iter().collect();
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         for (event, verdict) in group.into_iter().zip(verdicts) {
             if let Verdict::Accepted { position, .. } = verdict {
                 let [mut stored] =
@@ -109,9 +109,9 @@ impl History {
     async fn sweep(&mut self) {
         let connection = &mut self.world.connection().await;
         for backlog in backlogs(connection).await.unwrap() {
-            let turn = [Turn::Front, Turn::Behind][self.dice.roll(2) as usize];
+            let whose = [Whose::Front, Whose::Behind][self.dice.roll(2) as usize];
             let slice = 1 + self.dice.roll(25) as i64;
-            let swept = sweep_once(connection, backlog.partition, slice, turn);
+            let swept = sweep_once(connection, backlog.partition, slice, whose);
             swept.await.unwrap();
         }
     }

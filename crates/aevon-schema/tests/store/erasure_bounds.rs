@@ -7,7 +7,7 @@ use aevon_core::erasure::Spelled;
 use aevon_core::event::NewEvent;
 use aevon_schema::erasure::{ErasureError, Found, Refusal};
 use aevon_schema::rejected_events::{self, Rejected};
-use aevon_schema::sweep::{Turn, sweep_once};
+use aevon_schema::sweep::{Whose, sweep_once};
 use aevon_testkit::eventually;
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ const DEADLINE: Duration = Duration::from_secs(20);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_knew_the_old_name_sees_that_it_is_somebody_new() {
     let world = World::new().await;
-    let mut writer = world.writer();
+    let mut appender = world.appender();
     let first = event(ANN, "e1", at("2026-01-01T00:00:00Z"), "1");
     let twin = event("bob@example.org", "e1", at("2026-01-01T00:00:00Z"), "1");
-    writer.append(&[&first, &twin]).await.unwrap();
-    let stored = writer.append(&[&first, &twin]).await.unwrap();
+    appender.append(&[&first, &twin]).await.unwrap();
+    let stored = appender.append(&[&first, &twin]).await.unwrap();
     assert!(
         stored
             .iter()
@@ -29,12 +29,12 @@ async fn a_writer_that_knew_the_old_name_sees_that_it_is_somebody_new() {
     );
     let rehearsed = erase_of(&world, &[], false, true).await.unwrap();
     assert_eq!((rehearsed.events, world.count("erasures").await), (1, 0));
-    let again = writer.append(&[&first]).await.unwrap();
+    let again = appender.append(&[&first]).await.unwrap();
     assert!(matches!(again[0], Verdict::Duplicate { .. }), "{again:?}");
 
     let erased = erase_of(&world, &[], false, false).await.unwrap();
     // What was stored is nobody's any more, so that the same event is a new one, of somebody new.
-    let again = writer.append(&[&first, &twin]).await.unwrap();
+    let again = appender.append(&[&first, &twin]).await.unwrap();
     assert!(matches!(again[0], Verdict::Accepted { .. }), "{again:?}");
     assert!(matches!(again[1], Verdict::Duplicate { .. }), "{again:?}");
     assert_eq!(world.count("principals").await, 3);
@@ -268,7 +268,7 @@ async fn what_is_swept_while_an_erasure_waits_is_blanked_before_it_is_refolded()
         .await
         .unwrap();
     let mut sweeper = world.connection().await;
-    let sweeping = sweep_once(&mut sweeper, first.partition, 50, Turn::Front);
+    let sweeping = sweep_once(&mut sweeper, first.partition, 50, Whose::Front);
     let erasing = async {
         waiting(1).await;
         erase_of(&world, &[], true, false).await

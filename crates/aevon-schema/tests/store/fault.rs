@@ -3,29 +3,29 @@
 use crate::support::{World, at, event, open};
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
-use aevon_schema::append::{AppendError, Writer};
+use aevon_schema::append::{AppendError, Appender};
 use aevon_testkit::Proxy;
 
 struct Cut {
     world: World,
     proxy: Proxy,
-    writer: Writer,
+    appender: Appender,
 }
 
 impl Cut {
-    /// A writer behind a proxy; warm where its connection has appended before.
+    /// An appender behind a proxy; warm where its connection has appended before.
     async fn new(warm: bool) -> Self {
         let world = World::new().await;
         let (proxy, url) = Proxy::in_front_of(world.db.url()).await;
-        let mut writer = Writer::new(open(&url), world.partitions);
+        let mut appender = Appender::new(open(&url), world.partitions);
         if warm {
             let first = event("warm", "warm", at("2026-01-01T00:00:00Z"), "1");
-            writer.append(&[&first]).await.unwrap();
+            appender.append(&[&first]).await.unwrap();
         }
         Self {
             world,
             proxy,
-            writer,
+            appender,
         }
     }
 
@@ -57,17 +57,17 @@ fn of(tenant: &str, principal: &str, id: &str) -> NewEvent {
 async fn a_commit_that_never_arrived_leaves_no_principal_number_in_the_cache() {
     for warm in [false, true] {
         let mut cut = Cut::new(warm).await;
-        let known = cut.writer.cached_principals();
+        let known = cut.appender.cached_principals();
         cut.proxy.cut_before(b"COMMIT\0");
         let first = of("acme", "new", "e");
-        let error = cut.writer.append(&[&first]).await.unwrap_err();
+        let error = cut.appender.append(&[&first]).await.unwrap_err();
         assert!(matches!(error, AppendError::Unknown(_)), "{error}");
-        assert_eq!(cut.writer.cached_principals(), known);
+        assert_eq!(cut.appender.cached_principals(), known);
         assert_eq!(cut.world.count("events").await, i64::from(warm));
-        // Another tenant takes the next number, over the same writer; then the first tries again.
+        // Another tenant takes the next number, over the same appender; then the first tries again.
         let other = of("other", "new", "e");
-        cut.writer.append(&[&other]).await.unwrap();
-        let retried = cut.writer.append(&[&first]).await.unwrap();
+        cut.appender.append(&[&other]).await.unwrap();
+        let retried = cut.appender.append(&[&first]).await.unwrap();
         assert!(
             matches!(retried[0], Verdict::Accepted { .. }),
             "{retried:?}"
@@ -81,14 +81,14 @@ async fn a_commit_that_never_arrived_leaves_no_principal_number_in_the_cache() {
 async fn a_commit_whose_answer_was_lost_is_unknown_and_its_retry_a_duplicate() {
     for warm in [false, true] {
         let mut cut = Cut::new(warm).await;
-        let known = cut.writer.cached_principals();
+        let known = cut.appender.cached_principals();
         cut.proxy.swallow_after(b"COMMIT\0");
         let first = of("acme", "new", "e");
-        let error = cut.writer.append(&[&first]).await.unwrap_err();
+        let error = cut.appender.append(&[&first]).await.unwrap_err();
         assert!(matches!(error, AppendError::Unknown(_)), "{error}");
-        assert_eq!(cut.writer.cached_principals(), known);
+        assert_eq!(cut.appender.cached_principals(), known);
         let retried = cut
-            .writer
+            .appender
             .append(&[&first, &of("other", "new", "e")])
             .await
             .unwrap();
@@ -110,7 +110,11 @@ async fn a_connection_that_died_while_idle_costs_the_caller_nothing() {
     let mut cut = Cut::new(true).await;
     cut.proxy.cut();
     cut.proxy.heal();
-    let verdicts = cut.writer.append(&[&of("acme", "new", "e")]).await.unwrap();
+    let verdicts = cut
+        .appender
+        .append(&[&of("acme", "new", "e")])
+        .await
+        .unwrap();
     assert!(
         matches!(verdicts[0], Verdict::Accepted { .. }),
         "{verdicts:?}"
@@ -122,13 +126,17 @@ async fn nothing_is_acknowledged_while_the_database_is_away() {
     let mut cut = Cut::new(true).await;
     cut.proxy.cut();
     let error = cut
-        .writer
+        .appender
         .append(&[&of("acme", "new", "e")])
         .await
         .unwrap_err();
     assert!(matches!(error, AppendError::NotStored(_)), "{error}");
     cut.proxy.heal();
-    let verdicts = cut.writer.append(&[&of("acme", "new", "e")]).await.unwrap();
+    let verdicts = cut
+        .appender
+        .append(&[&of("acme", "new", "e")])
+        .await
+        .unwrap();
     assert!(
         matches!(verdicts[0], Verdict::Accepted { .. }),
         "{verdicts:?}"
@@ -144,7 +152,7 @@ const EARLIER: &str = "
 async fn numbers_of_a_server_that_an_earlier_one_has_replaced_are_forgotten() {
     let mut cut = Cut::new(false).await;
     let lost = of("acme", "new", "lost");
-    cut.writer.append(&[&lost]).await.unwrap();
+    cut.appender.append(&[&lost]).await.unwrap();
     cut.proxy.cut();
     cut.world
         .db
@@ -156,8 +164,11 @@ async fn numbers_of_a_server_that_an_earlier_one_has_replaced_are_forgotten() {
     cut.proxy.heal();
     // Another tenant gets the number that was lost.
     let other = of("other", "new", "e");
-    cut.world.writer().append(&[&other]).await.unwrap();
-    cut.writer.append(&[&of("acme", "new", "e")]).await.unwrap();
+    cut.world.appender().append(&[&other]).await.unwrap();
+    cut.appender
+        .append(&[&of("acme", "new", "e")])
+        .await
+        .unwrap();
     cut.check_numbers(&[("acme", "new", "e"), ("other", "new", "e")])
         .await;
 }

@@ -42,7 +42,7 @@ async fn an_answer_equals_the_fold_of_the_log_whatever_happened_in_whatever_orde
                 1 if step > 30 => world.apply(&[few, many].concat()).await,
                 2 if !log.is_empty() => {
                     let again = log[dice.roll(log.len() as u64) as usize].clone();
-                    world.writer().append(&[&again]).await.unwrap();
+                    world.appender().append(&[&again]).await.unwrap();
                 }
                 _ => {
                     let ids = 0..=dice.roll(12);

@@ -6,7 +6,7 @@ use aevon_core::state::Question;
 use aevon_core::time::MINUTE_US;
 use aevon_schema::rebuild::{self, Compared, Rebuild};
 use aevon_schema::state::{self, Selection, StateQuery};
-use aevon_schema::sweep::{Sweep, Turn};
+use aevon_schema::sweep::{Sweep, Whose};
 use aevon_schema::{Connection, discards, rules};
 use std::time::Duration;
 
@@ -233,7 +233,7 @@ async fn a_retired_version_keeps_its_buckets_as_long_as_it_is_told_and_answers_w
         panic!("one partition, not {due:?}")
     };
     let partition = read().await.position.partition;
-    let held = Sweep::open(&mut other, partition, 100, Turn::Front)
+    let held = Sweep::open(&mut other, partition, 100, Whose::Front)
         .await
         .unwrap();
     assert!(held.is_some());

@@ -154,7 +154,7 @@ async fn an_import_goes_on_from_anywhere_but_where_somebody_else_has_written() {
         let who = ["somebody new", WHO[round % 3]][usize::from(dice.roll(3) > 0)];
         let id = ["0/1", "2/3", "mine"][dice.roll(2) as usize];
         let sent = event(who, id, at("2026-01-01T00:00:00Z"), "1.50");
-        let verdicts = there.writer().append(&[&sent]).await.unwrap();
+        let verdicts = there.appender().append(&[&sent]).await.unwrap();
         let standing = read(connection, &lines).await.standing(connection).await;
         match &verdicts[0] {
             Verdict::Accepted { position, .. } => {

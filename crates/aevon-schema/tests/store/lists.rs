@@ -9,7 +9,7 @@ use aevon_core::rule::Rule;
 use aevon_core::state::{Fill, Granularity, Question, Rank};
 use aevon_core::time::{DAY_US, Grain};
 use aevon_schema::state::{AsOf, PageEnd, Selection, StateList, TenantQuery, Which, list};
-use aevon_schema::sweep::{Turn, backlogs, sweep_once};
+use aevon_schema::sweep::{Whose, backlogs, sweep_once};
 use aevon_testkit::oracle::{OracleEvent, OracleValue, fold, shown, standing};
 use std::collections::BTreeMap;
 
@@ -60,9 +60,9 @@ impl History {
         self.now = self
             .now
             .plus_micros([1, 1_000_000, DAY_US / 3][self.dice.roll(3) as usize]);
-        let mut writer = self.world.writer().with_clock(self.now);
+        let mut appender = self.world.appender().with_clock(self.now);
         let group: Vec<&NewEvent> = group.iter().collect();
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         for (event, verdict) in group.into_iter().zip(verdicts) {
             if let Verdict::Accepted { position, .. } = verdict {
                 let whose = (event.tenant_id.clone(), event.principal_id.clone());
@@ -84,9 +84,9 @@ impl History {
         let found = backlogs(connection).await.unwrap();
         let is_behind = !found.is_empty();
         for backlog in found {
-            let turn = [Turn::Front, Turn::Behind][self.dice.roll(2) as usize];
+            let whose = [Whose::Front, Whose::Behind][self.dice.roll(2) as usize];
             let slice = 1 + self.dice.roll(12) as i64;
-            sweep_once(connection, backlog.partition, slice, turn)
+            sweep_once(connection, backlog.partition, slice, whose)
                 .await
                 .unwrap();
         }

@@ -6,9 +6,9 @@ use aevon_core::position::Position;
 use aevon_core::rule::Rule;
 use aevon_core::state::{Granularity, Question, Range};
 use aevon_core::time::Timestamp;
-use aevon_schema::append::Writer;
+use aevon_schema::append::Appender;
 use aevon_schema::state::{Selection, State, StateError, StateQuery};
-use aevon_schema::sweep::{self, Turn};
+use aevon_schema::sweep::{self, Whose};
 use aevon_schema::{Connection, Database, DatabaseOptions, migrate, rules, state};
 use aevon_testkit::TestDatabase;
 use aevon_testkit::oracle::OracleEvent;
@@ -35,8 +35,8 @@ impl World {
         }
     }
 
-    pub(crate) fn writer(&self) -> Writer {
-        Writer::new(self.database.clone(), self.partitions)
+    pub(crate) fn appender(&self) -> Appender {
+        Appender::new(self.database.clone(), self.partitions)
     }
 
     pub(crate) async fn connection(&self) -> Connection {
@@ -56,28 +56,28 @@ impl World {
     /// Stores events in one group; all must be new.
     pub(crate) async fn store(&self, events: &[NewEvent]) -> Vec<Position> {
         let group: Vec<&NewEvent> = events.iter().collect();
-        let verdicts = self.writer().append(&group).await.unwrap();
+        let verdicts = self.appender().append(&group).await.unwrap();
         verdicts.iter().map(position).collect()
     }
 
     /// Sweeps until nothing is left, in slices of `slice` events.
     pub(crate) async fn sweep(&self, slice: i64) {
         let connection = &mut self.connection().await;
-        let mut turn = Turn::Front;
+        let mut whose = Whose::Front;
         loop {
             let backlogs = sweep::backlogs(connection).await.unwrap();
             if backlogs.is_empty() {
                 break;
             }
             for backlog in backlogs {
-                sweep::sweep_once(connection, backlog.partition, slice, turn)
+                sweep::sweep_once(connection, backlog.partition, slice, whose)
                     .await
                     .unwrap();
             }
-            turn = if turn == Turn::Front {
-                Turn::Behind
+            whose = if whose == Whose::Front {
+                Whose::Behind
             } else {
-                Turn::Front
+                Whose::Front
             };
         }
         rules::activate(connection, slice).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::support::{COUNT, MAX, MIN, SUM, World, at, event};
 use aevon_core::event::NewEvent;
-use aevon_schema::sweep::{Sweep, Turn, sweep_once};
+use aevon_schema::sweep::{Sweep, Whose, sweep_once};
 
 /// A world with one swept rule and 10 unswept events of powers of two, in one partition.
 async fn world() -> (World, i32) {
@@ -36,7 +36,7 @@ async fn a_sweep_killed_between_fold_and_commit_leaves_nothing_behind() {
         while !is_free(&world, partition).await {
             tokio::task::yield_now().await;
         }
-        let sweep = Sweep::open(&mut connection, partition, 100, Turn::Front)
+        let sweep = Sweep::open(&mut connection, partition, 100, Whose::Front)
             .await
             .unwrap();
         let sweep = sweep.unwrap();
@@ -58,7 +58,7 @@ async fn a_sweep_killed_between_fold_and_commit_leaves_nothing_behind() {
     let mut connection = world.connection().await;
     let swept = loop {
         // The server notices a closed connection when it next reads from it.
-        if let Some(swept) = sweep_once(&mut connection, partition, 100, Turn::Front)
+        if let Some(swept) = sweep_once(&mut connection, partition, 100, Whose::Front)
             .await
             .unwrap()
         {
@@ -79,18 +79,18 @@ async fn a_sweep_killed_between_fold_and_commit_leaves_nothing_behind() {
 async fn two_sweepers_at_once_count_nothing_twice() {
     let (world, partition) = world().await;
     let (mut one, mut other) = (world.connection().await, world.connection().await);
-    let held = Sweep::open(&mut one, partition, 100, Turn::Front)
+    let held = Sweep::open(&mut one, partition, 100, Whose::Front)
         .await
         .unwrap()
         .unwrap();
     let held = held.fold().await.unwrap();
     // While one holds the lease the other goes away empty-handed, at once.
-    let second = sweep_once(&mut other, partition, 100, Turn::Front)
+    let second = sweep_once(&mut other, partition, 100, Whose::Front)
         .await
         .unwrap();
     assert_eq!(second, None);
     held.write().await.unwrap().commit().await.unwrap();
-    let third = sweep_once(&mut other, partition, 100, Turn::Front)
+    let third = sweep_once(&mut other, partition, 100, Whose::Front)
         .await
         .unwrap();
     assert_eq!(third, None, "nothing is left");
@@ -101,12 +101,12 @@ async fn two_sweepers_at_once_count_nothing_twice() {
 async fn a_checkpoint_that_moved_under_a_sweep_refuses_it() {
     let (world, partition) = world().await;
     let mut connection = world.connection().await;
-    let first = sweep_once(&mut connection, partition, 4, Turn::Front)
+    let first = sweep_once(&mut connection, partition, 4, Whose::Front)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(first.to, 4);
-    let stale = Sweep::open(&mut connection, partition, 4, Turn::Front)
+    let stale = Sweep::open(&mut connection, partition, 4, Whose::Front)
         .await
         .unwrap()
         .unwrap();
@@ -125,10 +125,10 @@ async fn a_checkpoint_that_moved_under_a_sweep_refuses_it() {
 async fn buckets_that_are_dropped_under_a_sweep_are_rebuilt_from_the_first_event() {
     let (world, partition) = world().await;
     let mut connection = world.connection().await;
-    sweep_once(&mut connection, partition, 4, Turn::Front)
+    sweep_once(&mut connection, partition, 4, Whose::Front)
         .await
         .unwrap();
-    let running = Sweep::open(&mut connection, partition, 4, Turn::Front)
+    let running = Sweep::open(&mut connection, partition, 4, Whose::Front)
         .await
         .unwrap()
         .unwrap();

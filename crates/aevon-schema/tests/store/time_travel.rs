@@ -7,7 +7,7 @@ use aevon_core::event::NewEvent;
 use aevon_core::state::{Fill, Question};
 use aevon_core::time::{DAY_US, Timestamp};
 use aevon_schema::state::{At, State, StateQuery, read};
-use aevon_schema::sweep::{Turn, backlogs, sweep_once};
+use aevon_schema::sweep::{Whose, backlogs, sweep_once};
 use aevon_testkit::oracle::{OracleEvent, fold, shown, standing};
 
 /// A world, and what its log holds of principals p0 and p1.
@@ -72,9 +72,9 @@ impl History {
         // A new day of ingestion, now and then.
         let later = [1, 1_000_000, DAY_US / 3][self.dice.roll(3) as usize];
         self.now = self.now.plus_micros(later);
-        let mut writer = self.world.writer().with_clock(self.now);
+        let mut appender = self.world.appender().with_clock(self.now);
         let group: Vec<&NewEvent> = group.iter().collect();
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         for (event, verdict) in group.into_iter().zip(verdicts) {
             let Verdict::Accepted {
                 position,
@@ -100,9 +100,9 @@ impl History {
         let connection = &mut self.world.connection().await;
         for _ in 0..=self.dice.roll(3) {
             for backlog in backlogs(connection).await.unwrap() {
-                let turn = [Turn::Front, Turn::Behind][self.dice.roll(2) as usize];
+                let whose = [Whose::Front, Whose::Behind][self.dice.roll(2) as usize];
                 let slice = 1 + self.dice.roll(12) as i64;
-                sweep_once(connection, backlog.partition, slice, turn)
+                sweep_once(connection, backlog.partition, slice, whose)
                     .await
                     .unwrap();
             }

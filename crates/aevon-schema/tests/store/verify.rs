@@ -4,7 +4,7 @@
 use crate::support::{World, at, event};
 use aevon_core::event::NewEvent;
 use aevon_core::time::MINUTE_US;
-use aevon_schema::sweep::{Turn, sweep_once};
+use aevon_schema::sweep::{Whose, sweep_once};
 use aevon_schema::verify::{self, Checked, Principal, Versions};
 
 const RULES: [&str; 6] = [
@@ -75,7 +75,7 @@ async fn what_sweeps_made_is_what_the_log_says_whatever_they_did() {
     let positions = world.store(&events(320, 380)).await;
     let mut connection = world.connection().await;
     let partition = positions[0].partition;
-    sweep_once(&mut connection, partition, 7, Turn::Front)
+    sweep_once(&mut connection, partition, 7, Whose::Front)
         .await
         .unwrap()
         .unwrap();

@@ -4,7 +4,7 @@ use crate::support::{BUDGET, COUNT, MAX, SUM, World, at, event, open, position, 
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
 use aevon_core::state::Question;
-use aevon_schema::append::Writer;
+use aevon_schema::append::Appender;
 use aevon_schema::state::{At, Selection, State, StateError, StateQuery, read};
 use aevon_testkit::Proxy;
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ async fn a_void_counts_from_its_own_position_on_before_and_long_after_a_sweep() 
 #[tokio::test(flavor = "multi_thread")]
 async fn voids_are_checked_against_the_log_and_against_their_group() {
     let world = World::new().await;
-    let mut writer = world.writer();
+    let mut appender = world.appender();
     let mut of_a_source = one("e0", 0);
     of_a_source.event_id = "gw\u{1f}e0".to_owned();
     let mut its_void = void("p", "v2", "e0");
@@ -107,10 +107,10 @@ async fn voids_are_checked_against_the_log_and_against_their_group() {
         void("q", "v1", "e0"),
     ];
     let group: Vec<&NewEvent> = group.iter().collect();
-    let verdicts = writer.append(&group).await.unwrap();
+    let verdicts = appender.append(&group).await.unwrap();
     let expected = ["", "", "", "already-voided", "", "unknown-void-target"];
     assert_eq!(refusals(&verdicts), expected);
-    for mut writer in [writer, world.writer()] {
+    for mut appender in [appender, world.appender()] {
         let group = [
             void("p", "v3", "e0"),
             void("p", "v1", "e0"),
@@ -118,7 +118,7 @@ async fn voids_are_checked_against_the_log_and_against_their_group() {
             void("p", "v5", "e9"),
         ];
         let group: Vec<&NewEvent> = group.iter().collect();
-        let verdicts = writer.append(&group).await.unwrap();
+        let verdicts = appender.append(&group).await.unwrap();
         let unknown = "unknown-void-target";
         assert_eq!(
             refusals(&verdicts),
@@ -152,7 +152,11 @@ async fn an_atomic_body_is_stored_whole_or_not_at_all() {
     ];
     let group: Vec<&NewEvent> = body.iter().collect();
     let bodies = [0..3, 3..5, 5..7];
-    let verdicts = world.writer().append_bodies(&group, &bodies).await.unwrap();
+    let verdicts = world
+        .appender()
+        .append_bodies(&group, &bodies)
+        .await
+        .unwrap();
     assert_eq!(verdicts[..2], [Verdict::Withheld, Verdict::Withheld]);
     let positions = [3, 4, 7].map(|at| position(&verdicts[at]).seq);
     assert_eq!((positions, &verdicts[6]), ([3, 4, 5], &Verdict::Withheld));
@@ -169,7 +173,11 @@ async fn an_atomic_body_is_stored_whole_or_not_at_all() {
     ];
     let group: Vec<&NewEvent> = body.iter().collect();
     let bodies = [1..3, 3..5];
-    let verdicts = world.writer().append_bodies(&group, &bodies).await.unwrap();
+    let verdicts = world
+        .appender()
+        .append_bodies(&group, &bodies)
+        .await
+        .unwrap();
     assert_eq!(verdicts[1], Verdict::Withheld);
     assert!(matches!(verdicts[2], Verdict::Refused(_)));
     assert_eq!([0, 3, 4].map(|at| position(&verdicts[at]).seq), [6, 7, 8]);
@@ -182,12 +190,12 @@ async fn a_warm_append_with_voids_takes_two_round_trips_and_so_does_a_read_of_th
     world.apply(&[SUM, MAX]).await;
     let (proxy, url) = Proxy::in_front_of(world.db.url()).await;
     let database = open(&url);
-    let mut writer = Writer::new(database.clone(), world.partitions);
+    let mut appender = Appender::new(database.clone(), world.partitions);
     let mut append = async |n: u32| {
         let (id, of) = (format!("v{n}"), format!("e{n}"));
         let pair = [one(&of, n), void("p", &id, &of)];
         let group: Vec<&NewEvent> = pair.iter().collect();
-        writer.append(&group).await.unwrap();
+        appender.append(&group).await.unwrap();
     };
     for n in 0..3 {
         append(n).await;
@@ -267,8 +275,8 @@ async fn an_instant_comes_down_to_the_newest_event_that_was_ingested_by_it() {
     let begun = at("2026-03-01T00:00:00Z");
     let stamp = |n: u32| begun.plus_micros(i64::from(n) * 1_000);
     for n in 0..20 {
-        let mut writer = world.writer().with_clock(stamp(n));
-        writer.append(&[&one(&format!("e{n}"), n)]).await.unwrap();
+        let mut appender = world.appender().with_clock(stamp(n));
+        appender.append(&[&one(&format!("e{n}"), n)]).await.unwrap();
     }
     for (micros, seq) in [
         (-1, 0),

@@ -2,7 +2,7 @@
 
 use aevon_core::append::Verdict;
 use aevon_core::event::NewEvent;
-use aevon_schema::append::{AppendError, Writer};
+use aevon_schema::append::{AppendError, Appender};
 use std::ops::Range;
 
 use super::held::two_at_once;
@@ -20,10 +20,10 @@ type Verdicts = Result<Vec<Verdict>, AppendError>;
 
 impl World {
     /// A writer whose clock says what the world's does; it runs from now on.
-    fn take_writer(&mut self, nth: u8) -> Writer {
+    fn take_writer(&mut self, nth: u8) -> Appender {
         let process = &mut self.writers[usize::from(nth) % 2];
         let writer = process.kept.take();
-        let new = || Writer::new(process.database.clone(), PARTITIONS);
+        let new = || Appender::new(process.database.clone(), PARTITIONS);
         writer.unwrap_or_else(new).with_clock(self.model.now)
     }
 
@@ -189,7 +189,7 @@ impl World {
     }
 }
 
-async fn append(writer: &mut Writer, events: &[NewEvent], atomic: &[Range<usize>]) -> Verdicts {
+async fn append(appender: &mut Appender, events: &[NewEvent], atomic: &[Range<usize>]) -> Verdicts {
     let events: Vec<&NewEvent> = events.iter().collect();
-    writer.append_bodies(&events, atomic).await
+    appender.append_bodies(&events, atomic).await
 }

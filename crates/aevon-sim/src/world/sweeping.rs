@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aevon_schema::sweep::{Swept, Turn, sweep_once};
+use aevon_schema::sweep::{Swept, Whose, sweep_once};
 use aevon_schema::{Connection, StoreError, discards};
 
 use super::appending::COMMITTED;
@@ -169,12 +169,12 @@ impl World {
 }
 
 async fn sweep(connection: &mut Connection, slice: &Slice) -> Result<Option<Swept>, StoreError> {
-    let turn = match slice.is_front {
-        true => Turn::Front,
-        false => Turn::Behind,
+    let whose = match slice.is_front {
+        true => Whose::Front,
+        false => Whose::Behind,
     };
     let partition = i32::from(slice.partition) % PARTITIONS;
-    sweep_once(connection, partition, slice.events.into(), turn).await
+    sweep_once(connection, partition, slice.events.into(), whose).await
 }
 
 /// Deletes all that nobody needs, but what a sweeper keeps others from.

@@ -4,7 +4,7 @@
 use super::format::Coding;
 use super::held::hold;
 use super::take::flow;
-use super::{answer, body};
+use super::{answer, read, receive};
 use crate::queue::Unstored;
 use crate::shares::Size;
 use crate::{Ingest, now};
@@ -213,8 +213,8 @@ pub(crate) async fn validate(
     if let Some(named) = &named {
         caller.check_tenant(named)?;
     }
-    body::check_length(&request)?;
-    let bytes = body::whole(
+    receive::check_length(&request)?;
+    let bytes = receive::whole(
         Coding::of(&request)?,
         payload,
         ingest.arriving.nothing(flow(caller.tenant())),
@@ -228,7 +228,7 @@ pub(crate) async fn validate(
         limits: &ingest.limits,
         schemas: &schemas,
     };
-    let data = body::text(&bytes)?.trim_ascii();
+    let data = read::text(&bytes)?.trim_ascii();
     let faults = native::data_faults(data, &event_type, version, &receipt);
     match ingest.schemas.find(receipt.tenant, &event_type, version) {
         Some((key, schema)) if faults.is_empty() => Ok(HttpResponse::Ok().json(Valid {

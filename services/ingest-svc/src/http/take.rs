@@ -1,9 +1,11 @@
 //! What every route that takes events does: let the caller in, receive and read the body, store what
 //! can be stored, keep what was refused.
 
-use super::answer::{self, Item};
-use super::body::{self, Body, Read, Reading};
+use super::answer;
 use super::format::{Coding, Dialect, Format};
+use super::item::Item;
+use super::read::{self, Body, Read, Reading};
+use super::receive;
 use crate::queue::Unstored;
 use crate::rejected::{Circumstances, Keeping};
 use crate::shares::{Flow, Share, Size};
@@ -60,7 +62,7 @@ pub(super) async fn take(
         ingest.metrics.refused(problem);
         keeper.keep_whole(problem, &keeping, &circumstances);
     };
-    let received = receive(ingest, request, payload, dialect, &circumstances, &keeping);
+    let received = events_of(ingest, request, payload, dialect, &circumstances, &keeping);
     let (body, is_atomic) = received.await.inspect_err(&refused)?;
     match body {
         Body::One(event) => {
@@ -108,7 +110,7 @@ fn answer_bytes(events: &[Read]) -> usize {
 }
 
 /// Receives and reads the body; true where it is stored whole or not at all.
-async fn receive(
+async fn events_of(
     ingest: &Ingest,
     request: &HttpRequest,
     payload: Payload,
@@ -117,7 +119,7 @@ async fn receive(
     keeping: &Keeping,
 ) -> Result<(Body, bool), Problem> {
     let room = ingest.arriving.nothing(flow(circumstances.tenant));
-    let length = body::length(request);
+    let length = receive::length(request);
     keeping.length(length);
     let (format, coding, is_atomic) = match announced(request, dialect) {
         Ok(announced) => announced,
@@ -126,13 +128,13 @@ async fn receive(
             if circumstances.tenant.is_some()
                 && length.is_some_and(|length| length <= MAX_SEEN_BYTES)
             {
-                let bytes = body::whole(Coding::Identity, payload, room).await?;
+                let bytes = receive::whole(Coding::Identity, payload, room).await?;
                 keeping.body(&bytes);
             }
             return Err(problem);
         }
     };
-    body::check_length(request)?;
+    receive::check_length(request)?;
     let reading = Reading {
         receipt: Receipt {
             at: circumstances.received_at,
@@ -145,7 +147,7 @@ async fn receive(
         turns: request.app_data().ok_or_else(no_turns)?,
         faults_left: Cell::new(answer::MAX_LISTED_FAULTS),
     };
-    let body = body::read(format, coding, payload, room, &reading).await?;
+    let body = read::read(format, coding, payload, room, &reading).await?;
     Ok((body, is_atomic))
 }
 

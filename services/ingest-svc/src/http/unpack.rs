@@ -4,7 +4,7 @@
 //! unfolds into a large one is cut off at the bound.
 
 use super::format::Coding;
-use super::{answer, body};
+use super::{answer, receive};
 use crate::MAX_BODY_BYTES;
 use crate::queue::Unstored;
 use crate::shares::{Share, Size};
@@ -153,7 +153,7 @@ impl Zstd {
 impl<S: Sink> Bounded<S> {
     fn admit(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         if self.room.size().bytes + bytes.len() > MAX_BODY_BYTES {
-            return Err(body::too_large());
+            return Err(receive::too_large());
         }
         if !self.room.grow(Size::of_bytes(bytes.len())) {
             return Err(answer::unstored(&Unstored::Full));

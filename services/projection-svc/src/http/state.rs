@@ -6,21 +6,20 @@ pub(crate) mod explain;
 mod lines;
 mod many;
 mod moment;
+mod problem;
+mod sending;
 mod shown;
 pub(crate) mod verify;
 
-use super::format::{Format, Known, insert_next, tagged};
 use super::request::{Parameters, identifier, invalid, path_identifier};
-use super::{authorized_tenant, not_ready, store_problem};
+use super::{authorized_tenant, not_ready};
 use crate::Projection;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use aevon_core::calendar::tzdb;
+use actix_web::{HttpRequest, HttpResponse};
 use aevon_core::identity::partition_of;
 use aevon_core::position::Version;
-use aevon_core::state::{Question, TooLarge};
-use aevon_schema::state::{self, State, StateError, StateQuery};
-use aevon_service::openapi::{ByStatus, VERSION_HEADER, problems_of_route};
+use aevon_schema::state::{self, State, StateQuery};
+use aevon_service::openapi::{ByStatus, problems_of_route};
 use aevon_service::problem::{Code, Problem};
 use aevon_service::telemetry;
 pub(crate) use asked::{
@@ -29,15 +28,16 @@ pub(crate) use asked::{
 pub(crate) use many::{MAX_NAMED, OfTenant};
 use moment::Moment;
 pub(crate) use moment::MomentParameters;
+pub(crate) use problem::problem;
+pub(crate) use sending::insert_version;
+use sending::{Sending, erasures, of_question, rules_of};
 use serde::Serialize;
-pub(crate) use shown::{Answer, Estimate, RuleAnswer, WindowValue, plain};
+pub(crate) use shown::{Estimate, RuleAnswer, StateBody, WindowValue, plain};
 use std::iter::once;
 use tracing::Instrument;
 use tracing::field::Empty;
 use utoipa::IntoResponses;
 
-/// Longest version that stands in a header, too.
-const MAX_HEADER: usize = 2_048;
 /// An answer as CSV.
 const CSV: &str = "principal_id,rule,rule_version,operator,unit,window_start,window_end,group.model,\
 value,event_count,skipped_count,relative_error\r\nuser_123,tokens_used,3,sum,tokens,\
@@ -91,7 +91,7 @@ impl IntoResponses for Problems {
         (status = 200, description = "The state; rows of its values, as `accept` asks",
          headers(("aevon-version" = String), ("etag" = String)),
          content(
-            (Answer = "application/json", example = json!({
+            (StateBody = "application/json", example = json!({
             "tenant_id": "acme", "principal_id": "user_123", "start": null, "end": null,
             "granularity": "total", "timezone": "UTC", "version": "7:90210",
             "as_of": "2026-02-11T10:30:01.000017Z",
@@ -251,7 +251,7 @@ async fn answer(
     let state = read.map_err(|error| problem(&error))?;
     span.record("buckets", state.buckets);
     span.record("raw", state.raw_events);
-    let answer = Answer::new(&query, Version::from(state.position), &state);
+    let answer = StateBody::new(&query, Version::from(state.position), &state);
     let mut determinants = rules_of(&answer.states);
     determinants.extend(of_question(&query.tenant_id, &query.question));
     determinants.push(query.principal_id.clone());
@@ -265,102 +265,7 @@ async fn answer(
     )
 }
 
-/// How an answer is sent to a caller.
-struct Sending {
-    format: Format,
-    known: Known,
-}
-
-impl Sending {
-    fn of(request: &HttpRequest) -> Self {
-        Self {
-            format: Format::of(request),
-            known: Known::of(request),
-        }
-    }
-
-    /// Sends an answer that is a function of its version and of these, but for `meta`; not again where
-    /// the caller has it.
-    fn send<'a>(
-        &self,
-        question: &Question,
-        (version, determinants): (&Version, Vec<String>),
-        (whole, next): (&impl Serialize, Option<&str>),
-        states: impl Iterator<Item = (Option<&'a str>, &'a [RuleAnswer<'a>])> + Clone,
-    ) -> Result<HttpResponse, Problem> {
-        let determinants = once(version.to_string()).chain(determinants);
-        let tag = self.format.tag(&determinants.collect::<Vec<_>>());
-        let not_modified = self.known.not_modified(&tag);
-        let is_known = not_modified.is_some();
-        let mut response = not_modified.unwrap_or_else(|| tagged(self.format.ok(), tag));
-        insert_version(&mut response, version);
-        if !is_known {
-            insert_next(&mut response, self.format, next);
-        }
-        Ok(match self.format {
-            _ if is_known => response.finish(),
-            Format::Json => response.json(whole),
-            Format::Csv => response.body(lines::as_csv(&question.grouping.by, states)?),
-            Format::Ndjson => response.body(lines::as_ndjson(states)?),
-        })
-    }
-}
-
-/// Names the version in the header, too, where it is not too long for that.
-pub(crate) fn insert_version(response: &mut HttpResponseBuilder, version: &Version) {
-    let version = version.to_string();
-    if version.len() <= MAX_HEADER {
-        response.insert_header((VERSION_HEADER, version));
-    }
-}
-
-/// The single thing that changes an answer at a version.
-fn erasures(count: i64) -> String {
-    format!("erasures {count}")
-}
-
-/// What every answer is a function of, beside its version and its rules.
-fn of_question(tenant_id: &str, question: &Question) -> Vec<String> {
-    let mut parts = vec![tenant_id.to_owned(), format!("{question:?}")];
-    if !question.zone.is_utc() {
-        // The same zone may have other rules in another release.
-        parts.push(tzdb().to_owned());
-    }
-    parts
-}
-
-fn rules_of<'a>(states: impl IntoIterator<Item = &'a RuleAnswer<'a>>) -> Vec<String> {
-    let named = |state: &RuleAnswer<'_>| format!("{}:{}", state.rule, state.rule_version);
-    states.into_iter().map(named).collect()
-}
-
 /// An answer as it is sent.
 pub(crate) fn body<'a>(query: &'a StateQuery, state: &'a State) -> impl Serialize + use<'a> {
-    Answer::new(query, Version::from(state.position), state)
-}
-
-pub(crate) fn problem(error: &StateError) -> Problem {
-    let detail = error.to_string();
-    match error {
-        StateError::Store(error) => store_problem(error),
-        StateError::UnknownRule(_) => Problem::new(Code::UnknownRule, detail),
-        StateError::IncompleteVersion { .. } => Problem::new(Code::IncompleteVersion, detail),
-        StateError::UnknownVersion { .. } => Problem::new(Code::UnknownVersion, detail),
-        StateError::NotVisible { .. } => {
-            let detail = format!("{detail}; ask again, or wait longer for it with `wait`");
-            Problem::new(Code::VersionNotVisible, detail)
-        }
-        StateError::UnknownDimension { .. } | StateError::NotLatest(_) => {
-            Problem::new(Code::InvalidParameter, detail)
-        }
-        StateError::FromAbove { .. } => invalid("from_version", detail),
-        StateError::TooLarge(TooLarge::Groups) => Problem::new(Code::TooManyGroups, detail),
-        StateError::TooLarge(_) => Problem::new(Code::TooManyWindows, detail),
-        StateError::BudgetExceeded(_) | StateError::TooManyUnswept(_) => {
-            let what_to_do = "ask for a shorter range or fewer rules, or ask again when the \
-                              aggregator has caught up (lag_events of /v1/rules); totals of a rule \
-                              that is older than they are take an `aevon rebuild` of it";
-            Problem::new(Code::QueryBudgetExceeded, format!("{detail}; {what_to_do}"))
-        }
-    }
+    StateBody::new(query, Version::from(state.position), state)
 }

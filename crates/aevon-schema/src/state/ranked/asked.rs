@@ -3,7 +3,7 @@
 use super::Many;
 use super::statement::PARTS;
 use crate::state::StateError;
-use crate::state::rows::Finished;
+use crate::state::conclude::Finished;
 use crate::state::several::Complete;
 use crate::values::{end_to_pg, start_to_pg};
 use aevon_core::amount::Amount;

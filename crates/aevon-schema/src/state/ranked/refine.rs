@@ -7,9 +7,11 @@
 
 use super::{Asked, Beside, Many, Sum, Wanted, refined};
 use crate::state::StateError;
+use crate::state::chosen::Chosen;
+use crate::state::conclude::{Cost, Finished};
 use crate::state::list::Answered;
-use crate::state::rows::{self, BucketRow, Chosen, Cost, Finished, RawEvent, Rows, Turn};
-use crate::state::several::{Checkpoints, Found, OverAll, Several};
+use crate::state::rows::{self, BucketRow, RawEvent, Rows, Turn};
+use crate::state::several::{Checkpoints, RuleCheckpoints, Several, Standings};
 use crate::statement::Statement;
 use crate::values::{JsonString, JsonText, end_to_pg, from_pg, start_to_pg};
 use aevon_core::state::{Answer, MAX_HELD_BYTES, Ranking, Span, TooLarge};
@@ -57,17 +59,17 @@ impl Several<'_> {
     /// to, and what was folded beside.
     pub(super) async fn refine<'q>(
         &self,
-        found: &Found,
-        over: &OverAll,
+        found: &Standings,
+        ruled: &RuleCheckpoints,
         asked: &Asked<'q>,
         wanted: &Wanted,
         (sums, beside): (Vec<Sum>, &mut Beside<'q>),
         ranking: &mut Ranking<()>,
     ) -> Answered<Cost> {
         let (mut cost, mut sums) = (Cost::default(), sums.into_iter().peekable());
-        let checkpoints = over.checkpoints(wanted.complete());
+        let checkpoints = ruled.checkpoints(wanted.complete());
         while sums.peek().is_some() {
-            let mut chunk = Chunk::new(over, checkpoints);
+            let mut chunk = Chunk::new(ruled, checkpoints);
             for sum in sums.by_ref().take(AT_ONCE) {
                 let answer = beside.remove(&sum.principal_id);
                 chunk.begin(asked, sum, answer);
@@ -95,7 +97,7 @@ impl Several<'_> {
 
     async fn buckets_of(
         &self,
-        found: &Found,
+        found: &Standings,
         asked: &Asked<'_>,
         many: Option<&Many>,
         chunk: &Chunk<'_, '_>,
@@ -121,7 +123,7 @@ impl Several<'_> {
 
     async fn events_of(
         &self,
-        found: &Found,
+        found: &Standings,
         asked: &Asked<'_>,
         chunk: &Chunk<'_, '_>,
     ) -> QueryResult<impl Rows<RefinedEventRow> + use<>> {
@@ -157,13 +159,13 @@ impl Several<'_> {
 }
 
 impl<'q, 'c> Chunk<'q, 'c> {
-    fn new(over: &OverAll, checkpoints: &'c Checkpoints) -> Self {
+    fn new(ruled: &RuleCheckpoints, checkpoints: &'c Checkpoints) -> Self {
         Self {
             answers: FxHashMap::default(),
             checkpoints,
             chosen: [Chosen {
                 checkpoint: Some(0),
-                ..over.rule.clone()
+                ..ruled.rule.clone()
             }],
             wanted: FxHashMap::default(),
             places: 0,
@@ -195,7 +197,7 @@ impl<'q, 'c> Chunk<'q, 'c> {
     /// Takes in what changed buckets were made of, and notes whose events are wanted.
     async fn add_buckets(
         &mut self,
-        found: &Found,
+        found: &Standings,
         mut buckets: impl Rows<RefinedRow>,
     ) -> Answered<()> {
         let mut turn = Turn::default();

@@ -1,9 +1,10 @@
 //! `GET /v1/state/{tenant}` of more than one principal: a tenant's total, and lists.
 
 use super::asked::{question, selection};
-use super::moment::OverAll;
-use super::shown::{Answer, Meta, RuleAnswer};
-use super::{Sending, erasures, of_question, problem, rules_of};
+use super::moment::TenantMoment;
+use super::problem::problem;
+use super::sending::{Sending, erasures, of_question, rules_of};
+use super::shown::{Meta, RuleAnswer, StateBody};
 use crate::Projection;
 use crate::http::format::digest;
 use crate::http::not_ready;
@@ -63,7 +64,7 @@ pub(crate) struct ManyParameters {
 #[schema(as = StateOfTenant)]
 #[expect(dead_code, reason = "describes what is answered")]
 pub(crate) enum OfTenant<'a> {
-    One(Answer<'a>),
+    One(StateBody<'a>),
     List(List<'a>),
 }
 
@@ -136,7 +137,7 @@ pub(super) async fn total(
     let state = read.map_err(|error| problem(&error))?;
     span.record("buckets", state.buckets);
     span.record("raw", state.raw_events);
-    let answer = Answer::total(&query, &state);
+    let answer = StateBody::total(&query, &state);
     let mut determinants = rules_of(&answer.states);
     determinants.extend(of_question(&query.tenant_id, &query.question));
     determinants.push(erasures(state.erasures));
@@ -222,7 +223,7 @@ fn query(
     tenant_id: String,
     parameters: &mut Parameters,
 ) -> Result<TenantQuery, Problem> {
-    let moment = OverAll::take(parameters, projection.latest())?;
+    let moment = TenantMoment::take(parameters, projection.latest())?;
     Ok(TenantQuery {
         tenant_id,
         selection: selection(parameters)?,

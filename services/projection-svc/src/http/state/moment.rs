@@ -70,13 +70,13 @@ impl Moment {
 }
 
 /// The moment of a question over several partitions.
-pub(super) struct OverAll {
+pub(super) struct TenantMoment {
     pub(super) as_of: Option<AsOf>,
     pub(super) min_version: Version,
     pub(super) wait: Duration,
 }
 
-impl OverAll {
+impl TenantMoment {
     /// Takes the parameters. An `as_of` behind `latest` lies in the future.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 /// What the log adds up to. Where `states` has one entry, its fields stand beside it too.
 #[derive(Serialize, ToSchema)]
 #[schema(as = State)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct StateBody<'a> {
     tenant_id: &'a str,
     /// Only where it is about the total of the tenant: `tenant`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,7 +137,7 @@ pub(super) struct Meta {
     pub(super) lag_events: i64,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> StateBody<'a> {
     pub(super) fn new(query: &'a StateQuery, version: Version, state: &'a State) -> Self {
         let meta = Meta {
             data_through: state.data_through,

@@ -1,8 +1,9 @@
 //! A read of what is newest: its statements go out together, in one round trip.
 
 use super::StateQuery;
-use super::rows::{self, BucketColumns, BucketRow, Chosen, Cost, RawColumns, RawRow, Rows};
-use super::rows::{Selected, marked};
+use super::chosen::{self, Chosen, Selected};
+use super::conclude::{Cost, Finished, conclude, head};
+use super::rows::{self, BucketColumns, BucketRow, RawColumns, RawRow, Rows, marked};
 use super::{State, StateError};
 use crate::error::StoreError;
 use crate::pipeline::Sent;
@@ -15,7 +16,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 
 /// One transaction, and what is asked in it.
-pub(super) struct Snapshot<'a> {
+pub(super) struct NewestRead<'a> {
     pub(super) pg: &'a AsyncPgConnection,
     pub(super) warm: bool,
     pub(super) partition: i32,
@@ -31,7 +32,7 @@ pub(super) enum Newest {
     Corrected(i64),
 }
 
-impl Snapshot<'_> {
+impl NewestRead<'_> {
     /// Everything is read before it returns, and the transaction has ended, whatever the answer.
     pub(super) async fn read(&self) -> Result<Result<Newest, StateError>, StoreError> {
         let question = &self.query.question;
@@ -39,8 +40,8 @@ impl Snapshot<'_> {
         let (mut begin_on, mut commit_on) = (self.pg, self.pg);
 
         let begin = Sent::new(begin_on.batch_execute(rows::begin(self.warm)), self.warm).await;
-        let head = Sent::new(rows::head(self.pg, self.partition, self.query), self.warm).await;
-        let chosen = rows::chosen(self.pg, self.partition, &self.query.selection);
+        let head = Sent::new(head(self.pg, self.partition, self.query), self.warm).await;
+        let chosen = chosen::chosen(self.pg, self.partition, &self.query.selection);
         let chosen = Sent::new(chosen, self.warm).await;
         let buckets = Sent::new(self.buckets(&plan), self.warm).await;
         let raw = Sent::new(self.raw(&plan), self.warm).await;
@@ -72,8 +73,8 @@ impl Snapshot<'_> {
         if checkpoints.any(|checkpoint| newest_void.is_some_and(|void| void > checkpoint)) {
             return Ok(Ok(Newest::Corrected(standpoint.seq)));
         }
-        let finished: Vec<_> = answers.into_iter().map(rows::Finished::of).collect();
-        let state = rows::conclude(
+        let finished: Vec<_> = answers.into_iter().map(Finished::of).collect();
+        let state = conclude(
             self.query,
             self.partition,
             standpoint,
@@ -84,7 +85,7 @@ impl Snapshot<'_> {
         Ok(state.map(|state| Newest::State(Box::new(state))))
     }
 
-    /// The head, and the newest void of the principal.
+    /// The buckets of the whole windows of the range.
     async fn buckets(&self, plan: &Plan) -> QueryResult<impl Rows<BucketRow> + use<>> {
         let parts = || marked(&plan.buckets, &plan.buckets_before);
         let grains: Vec<i16> = parts().map(|((grain, _), _)| grain.minutes()).collect();
@@ -119,6 +120,7 @@ impl Snapshot<'_> {
             .await
     }
 
+    /// The events of its edges, and of what no bucket holds yet.
     async fn raw(&self, plan: &Plan) -> QueryResult<impl Rows<RawRow> + use<>> {
         let edges = || marked(&plan.edges, &plan.edges_before);
         let minutes: Vec<_> = edges().map(|(edge, _)| Plan::minutes_of(&edge)).collect();

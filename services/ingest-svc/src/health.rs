@@ -14,12 +14,12 @@ const TROUBLE: u32 = 3;
 
 /// What the writers of a process know in common. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outcomes {
+pub(crate) struct AppendHealth {
     /// Groups that have failed since the last one that was stored.
     failures: Arc<AtomicU32>,
 }
 
-impl Outcomes {
+impl AppendHealth {
     /// A group came back.
     pub(crate) fn record(&self, is_stored: bool) {
         if !is_stored {

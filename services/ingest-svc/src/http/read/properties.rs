@@ -1,7 +1,7 @@
 //! Bodies in every format: the events that were written are the ones that are read, whichever way they
 //! come; rubbish is refused with a reason.
 
-use super::tests::{lines, with_reading};
+use super::lines::tests::{lines, with_reading};
 use super::*;
 use aevon_core::identity::UNIT_SEPARATOR;
 use aevon_core::time::Timestamp;
