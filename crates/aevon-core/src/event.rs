@@ -128,28 +128,6 @@ pub enum FaultCode {
     Forbidden,
 }
 
-impl FaultCode {
-    /// The code as the HTTP contract spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MalformedBody => "malformed-body",
-            Self::MissingField => "missing-field",
-            Self::UnknownField => "unknown-field",
-            Self::InvalidField => "invalid-field",
-            Self::NumberOutOfBounds => "number-out-of-bounds",
-            Self::IdentifierTooLong => "identifier-too-long",
-            Self::OccurredAtInFuture => "occurred-at-in-future",
-            Self::ReservedType => "reserved-type",
-            Self::EventTooLarge => "event-too-large",
-            Self::UnknownSchema => "unknown-schema",
-            Self::SchemaMismatch => "schema-mismatch",
-            Self::UnknownVoidTarget => "unknown-void-target",
-            Self::AlreadyVoided => "already-voided",
-            Self::Forbidden => "forbidden",
-        }
-    }
-}
-
 /// An event that may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {

@@ -275,10 +275,10 @@ mod tests {
           e: {oneOf: [{properties: {of: {$ref: '#/$defs/e'}}}, {type: number}]}
     ";
 
-    fn found(schemas: &Schemas, version: i32, data: &str) -> Vec<(String, &'static str, String)> {
+    fn found(schemas: &Schemas, version: i32, data: &str) -> Vec<(String, FaultCode, String)> {
         let faults =
             SchemaCheck::new(schemas).faults(Some("acme"), "model.call", version, data, "/data");
-        let shown = |fault: Fault| (fault.field.unwrap(), fault.code.as_str(), fault.detail);
+        let shown = |fault: Fault| (fault.field.unwrap(), fault.code, fault.detail);
         faults.into_iter().map(shown).collect()
     }
 
@@ -294,7 +294,11 @@ mod tests {
             pointers,
             ["/data/a~1b", "/data/tokens", "/data/tokens", "/data"]
         );
-        assert!(faults.iter().all(|fault| fault.1 == "schema-mismatch"));
+        assert!(
+            faults
+                .iter()
+                .all(|fault| fault.1 == FaultCode::SchemaMismatch)
+        );
         assert!(
             !faults.iter().any(|fault| fault.2.contains("secret")),
             "{faults:?}"
@@ -327,7 +331,7 @@ mod tests {
         let unknown = found(&schemas, 3, "{}");
         assert_eq!(
             (unknown[0].0.as_str(), unknown[0].1),
-            ("schema_version", "unknown-schema")
+            ("schema_version", FaultCode::UnknownSchema)
         );
         let other = schemas.find(Some("other"), "model.call", 1).unwrap().0;
         assert_eq!(other.tenant_id, None);

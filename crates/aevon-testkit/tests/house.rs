@@ -207,3 +207,43 @@ fn no_source_file_is_too_long_to_read() {
     }
     assert_none(&format!("files above {MAX_LINES} lines"), &offenders);
 }
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn an_event_goes_where_the_table_for_newcomers_says() {
+    let text = fs::read_to_string(root().join("CONTRIBUTING.md")).expect("it is there");
+    let section = text
+        .split("## ")
+        .find(|part| part.starts_with("Where an event goes"));
+    let rows = section
+        .expect("the section")
+        .lines()
+        .filter(|line| line.contains(".rs`"));
+    let mut functions = 0;
+    for row in rows.filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.split('|').collect();
+        let (files, names) = (quoted(cells[2]), quoted(cells[3]));
+        // A file beside the first one is named from there.
+        let folder = Path::new(files[0]).parent().expect("a folder");
+        let sources = files.iter().map(|file| {
+            match file.starts_with("crates/") || file.starts_with("services/") {
+                true => root().join(file),
+                false => root().join(folder).join(file),
+            }
+        });
+        let sources: String = sources
+            .map(|file| fs::read_to_string(&file).unwrap_or_else(|_| panic!("no {file:?}: {row}")))
+            .collect();
+        for name in names {
+            let is_there = sources.contains(&format!("fn {name}("))
+                || sources.contains(&format!("fn {name}<"));
+            assert!(is_there, "no function {name}: {row}");
+            functions += 1;
+        }
+    }
+    assert!(functions > 30, "{functions}");
+}

@@ -138,10 +138,10 @@ fn accepted(seq: i64) -> Verdict {
     }
 }
 
-fn refusal(verdict: &Verdict) -> &'static str {
+fn refusal(verdict: &Verdict) -> Option<FaultCode> {
     match verdict {
-        Verdict::Refused(faults) => faults[0].code.as_str(),
-        _ => "",
+        Verdict::Refused(faults) => Some(faults[0].code),
+        _ => None,
     }
 }
 
@@ -172,18 +172,18 @@ fn an_event_is_voided_once_and_a_void_never() {
     ]);
     let Decision { verdicts, voids } = decided_all(&events, &[], &standing, &[4]);
     let refusals: Vec<_> = verdicts.iter().map(refusal).collect();
-    let unknown = "unknown-void-target";
+    let unknown = Some(FaultCode::UnknownVoidTarget);
     let expected = [
-        "",
-        "already-voided",
-        "",
+        None,
+        Some(FaultCode::AlreadyVoided),
+        None,
         unknown,
         unknown,
         unknown,
-        "",
-        "",
-        "",
-        "already-voided",
+        None,
+        None,
+        None,
+        Some(FaultCode::AlreadyVoided),
         unknown,
         unknown,
     ];
@@ -236,7 +236,7 @@ fn an_atomic_body_is_stored_whole_or_leaves_no_trace() {
     assert!(matches!(verdicts[4], Verdict::Duplicate { position, .. } if position.seq == 3));
     assert_eq!(verdicts[5], Verdict::Conflict(vec!["data"]));
     assert_eq!(verdicts[6..8], [accepted(42), accepted(43)]);
-    assert_eq!(refusal(&verdicts[8]), "already-voided");
+    assert_eq!(refusal(&verdicts[8]), Some(FaultCode::AlreadyVoided));
     assert_eq!(verdicts[9], Verdict::Withheld);
     assert_eq!(verdicts[10], accepted(44));
     let voids: Vec<_> = voids

@@ -196,9 +196,9 @@ mod tests {
         read_as(None, raw)
     }
 
-    fn codes(raw: &str) -> Vec<(String, &'static str)> {
+    fn codes(raw: &str) -> Vec<(String, FaultCode)> {
         let faults = read(raw).unwrap_err().faults;
-        let code = |f: super::super::Fault| (f.field.unwrap_or_default(), f.code.as_str());
+        let code = |f: super::super::Fault| (f.field.unwrap_or_default(), f.code);
         faults.into_iter().map(code).collect()
     }
 
@@ -240,19 +240,19 @@ mod tests {
                 "big":1e99,"twice":1,"twice":2}"#,
         );
         let expected = [
-            ("specversion", "invalid-field"),
-            ("id", "missing-field"),
-            ("source", "invalid-field"),
-            ("subject", "invalid-field"),
-            ("tenantid", "missing-field"),
-            ("type", "reserved-type"),
-            ("time", "invalid-field"),
-            ("datacontenttype", "invalid-field"),
-            ("data_base64", "invalid-field"),
-            ("Odd_Name", "unknown-field"),
-            ("ext", "invalid-field"),
-            ("big", "number-out-of-bounds"),
-            ("twice", "invalid-field"),
+            ("specversion", FaultCode::InvalidField),
+            ("id", FaultCode::MissingField),
+            ("source", FaultCode::InvalidField),
+            ("subject", FaultCode::InvalidField),
+            ("tenantid", FaultCode::MissingField),
+            ("type", FaultCode::ReservedType),
+            ("time", FaultCode::InvalidField),
+            ("datacontenttype", FaultCode::InvalidField),
+            ("data_base64", FaultCode::InvalidField),
+            ("Odd_Name", FaultCode::UnknownField),
+            ("ext", FaultCode::InvalidField),
+            ("big", FaultCode::NumberOutOfBounds),
+            ("twice", FaultCode::InvalidField),
         ];
         assert_eq!(found, expected.map(|(f, c)| (f.to_owned(), c)));
     }
@@ -273,7 +273,10 @@ mod tests {
         assert_eq!((event.id(), event.principal_id.as_str()), ("a\"b", "ü"));
         assert_eq!(event.data, "{\"n\":1}");
         let empty = structured(&attributes, "").unwrap();
-        assert_eq!(codes(&empty), [("data".to_owned(), "missing-field")]);
+        assert_eq!(
+            codes(&empty),
+            [("data".to_owned(), FaultCode::MissingField)]
+        );
         assert!(structured(&attributes, "{").is_err());
         assert!(structured(&attributes, "{} {}").is_err());
     }

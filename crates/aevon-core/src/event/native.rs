@@ -180,11 +180,11 @@ mod tests {
         read_as(None, raw)
     }
 
-    fn codes(raw: &str) -> Vec<(String, &'static str)> {
+    fn codes(raw: &str) -> Vec<(String, FaultCode)> {
         let faults = read(raw).unwrap_err().faults;
         faults
             .into_iter()
-            .map(|f| (f.field.unwrap_or_default(), f.code.as_str()))
+            .map(|f| (f.field.unwrap_or_default(), f.code))
             .collect()
     }
 
@@ -247,15 +247,15 @@ mod tests {
                "occurred_at":"yesterday","schema_version":-1,"data":[],"metadata":{"n":1e61}}"#,
         );
         let expected = [
-            ("tenant_id", "invalid-field"),
-            ("principal_id", "invalid-field"),
-            ("id", "invalid-field"),
-            ("type", "reserved-type"),
-            ("occurred_at", "invalid-field"),
-            ("schema_version", "invalid-field"),
-            ("data", "invalid-field"),
-            ("metadata", "number-out-of-bounds"),
-            ("colour", "unknown-field"),
+            ("tenant_id", FaultCode::InvalidField),
+            ("principal_id", FaultCode::InvalidField),
+            ("id", FaultCode::InvalidField),
+            ("type", FaultCode::ReservedType),
+            ("occurred_at", FaultCode::InvalidField),
+            ("schema_version", FaultCode::InvalidField),
+            ("data", FaultCode::InvalidField),
+            ("metadata", FaultCode::NumberOutOfBounds),
+            ("colour", FaultCode::UnknownField),
         ];
         assert_eq!(found, expected.map(|(f, c)| (f.to_owned(), c)));
     }
@@ -272,10 +272,10 @@ mod tests {
         ];
         assert_eq!(
             codes("{}"),
-            missing.map(|f| (f.to_owned(), "missing-field"))
+            missing.map(|f| (f.to_owned(), FaultCode::MissingField))
         );
-        assert_eq!(codes("[]"), [(String::new(), "malformed-body")]);
-        assert_eq!(codes("7"), [(String::new(), "malformed-body")]);
+        assert_eq!(codes("[]"), [(String::new(), FaultCode::MalformedBody)]);
+        assert_eq!(codes("7"), [(String::new(), FaultCode::MalformedBody)]);
     }
 
     #[test]
@@ -291,7 +291,10 @@ mod tests {
         let refusals = read(&at(300_000_001)).unwrap().refusals;
         assert_eq!(refusals[0].code, FaultCode::OccurredAtInFuture);
         let long = at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(513)));
-        assert_eq!(codes(&long), [("id".to_owned(), "identifier-too-long")]);
+        assert_eq!(
+            codes(&long),
+            [("id".to_owned(), FaultCode::IdentifierTooLong)]
+        );
         assert!(read(&at(0).replace("\"i\"", &format!("\"{}\"", "i".repeat(512)))).is_ok());
     }
 
@@ -317,14 +320,14 @@ mod tests {
         let raw = r#"{"tenant_id":"a","principal_id":"p","id":"i","type":"t","data":{},"colour":1,
             "occurred_at":"2999-01-01T00:00:00Z"}"#;
         let expected = [
-            ("colour", "unknown-field"),
-            ("occurred_at", "occurred-at-in-future"),
+            ("colour", FaultCode::UnknownField),
+            ("occurred_at", FaultCode::OccurredAtInFuture),
         ];
         assert_eq!(codes(raw), expected.map(|(f, c)| (f.to_owned(), c)));
         let flood: Vec<String> = (0..1000).map(|n| format!("\"x{n}\":1")).collect();
         let found = codes(&format!("{{{}}}", flood.join(",")));
         assert_eq!(found.len(), 32);
-        assert_eq!(found[0], ("tenant_id".to_owned(), "missing-field"));
+        assert_eq!(found[0], ("tenant_id".to_owned(), FaultCode::MissingField));
         let long = format!("\"{}\"", "\u{7f}".repeat(200_000));
         let fault = &read(&long).unwrap_err().faults[0];
         assert!(fault.detail.len() < 2_000, "{} bytes", fault.detail.len());

@@ -2,7 +2,7 @@
 
 use crate::support::{BUDGET, COUNT, MAX, SUM, World, at, event, open, position, void};
 use aevon_core::append::Verdict;
-use aevon_core::event::NewEvent;
+use aevon_core::event::{FaultCode, NewEvent};
 use aevon_core::state::Question;
 use aevon_schema::append::Appender;
 use aevon_schema::state::{At, Selection, State, StateError, StateQuery, read};
@@ -90,10 +90,10 @@ async fn voids_are_checked_against_the_log_and_against_their_group() {
     of_a_source.event_id = "gw\u{1f}e0".to_owned();
     let mut its_void = void("p", "v2", "e0");
     its_void.data = r#"{"event_id": "e0", "source": "gw"}"#.to_owned();
-    let refusals = |verdicts: &[Verdict]| -> Vec<&str> {
+    let refusals = |verdicts: &[Verdict]| -> Vec<Option<FaultCode>> {
         let code = |verdict: &Verdict| match verdict {
-            Verdict::Refused(faults) => faults[0].code.as_str(),
-            _ => "",
+            Verdict::Refused(faults) => Some(faults[0].code),
+            _ => None,
         };
         verdicts.iter().map(code).collect()
     };
@@ -108,7 +108,8 @@ async fn voids_are_checked_against_the_log_and_against_their_group() {
     ];
     let group: Vec<&NewEvent> = group.iter().collect();
     let verdicts = appender.append(&group).await.unwrap();
-    let expected = ["", "", "", "already-voided", "", "unknown-void-target"];
+    let (already, unknown) = (FaultCode::AlreadyVoided, FaultCode::UnknownVoidTarget);
+    let expected = [None, None, None, Some(already), None, Some(unknown)];
     assert_eq!(refusals(&verdicts), expected);
     for mut appender in [appender, world.appender()] {
         let group = [
@@ -119,10 +120,9 @@ async fn voids_are_checked_against_the_log_and_against_their_group() {
         ];
         let group: Vec<&NewEvent> = group.iter().collect();
         let verdicts = appender.append(&group).await.unwrap();
-        let unknown = "unknown-void-target";
         assert_eq!(
             refusals(&verdicts),
-            ["already-voided", "", unknown, unknown]
+            [Some(already), None, Some(unknown), Some(unknown)]
         );
         assert!(matches!(verdicts[1], Verdict::Duplicate { .. }));
     }

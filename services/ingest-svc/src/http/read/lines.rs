@@ -138,11 +138,11 @@ pub(super) mod tests {
         })
     }
 
-    fn read_lines(body: &[u8], chunk: usize) -> Result<Vec<Result<String, &'static str>>, Code> {
+    fn read_lines(body: &[u8], chunk: usize) -> Result<Vec<Result<String, FaultCode>>, Code> {
         let events = lines(body, chunk).map_err(|problem| problem.code)?;
         let outcome = |event: Read| match event {
             Ok(event) => Ok(event.event_id),
-            Err(refused) => Err(refused.refusal.faults[0].code.as_str()),
+            Err(refused) => Err(refused.refusal.faults[0].code),
         };
         Ok(events.into_iter().map(outcome).collect())
     }
@@ -163,16 +163,16 @@ pub(super) mod tests {
         let expected = vec![
             Ok("a".to_owned()),
             Ok("b".to_owned()),
-            Err("malformed-body"),
-            Err("event-too-large"),
-            Err("malformed-body"),
+            Err(FaultCode::MalformedBody),
+            Err(FaultCode::EventTooLarge),
+            Err(FaultCode::MalformedBody),
             Ok("e".to_owned()),
         ];
         for chunk in [1 << 20, 1000, 13] {
             assert_eq!(read_lines(body.as_bytes(), chunk), Ok(expected.clone()));
         }
         let not_utf8 = [event("a").as_bytes(), b"\n{\"id\":\"\xff\"}\n"].concat();
-        let expected = vec![Ok("a".to_owned()), Err("malformed-body")];
+        let expected = vec![Ok("a".to_owned()), Err(FaultCode::MalformedBody)];
         assert_eq!(read_lines(&not_utf8, 5), Ok(expected));
     }
 
