@@ -11,7 +11,7 @@ SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim crashes fuzz contract explorer examples check fmt lint docs site tutorial reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz contract explorer examples check fmt lint docs site tutorial reference chart stack deny instructions build bench flights clean cargo bins tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ stack: bins tools ## check images, compose, alerts, dashboard and workflows, and
 
 deny: cargo tools ## check the licences and sources of what is depended on
 	@$(TOOLS)/cargo-deny --locked --log-level error check licenses bans sources
+
+instructions: cargo ## count instructions of hot functions against their baseline (ARGS=--update writes it)
+	@crates/aevon-hot/needs.sh
+	@$(CARGO) build --release -p aevon-hot
+	@$(or $(CARGO_TARGET_DIR),target)/release/aevon-hot check $(ARGS)
 
 build: cargo ## build the release programs
 	@$(CARGO) build --release --workspace --bins
