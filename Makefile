@@ -9,12 +9,14 @@ TIME ?= 60
 ROUNDS ?= 100
 SEED ?=
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+BENCH = $(or $(CARGO_TARGET_DIR),target)/release/aevon-bench
+QUICK ?=
 TOOLS := .aevon/tools/bin
 RUNNER := $(if $(shell command -v cargo-nextest),nextest run,test)
-.PHONY: help run test sim crashes fuzz contract explorer examples check fmt lint docs site tutorial reference chart stack deny build bench flights clean cargo bins tools
+.PHONY: help run test sim crashes fuzz contract explorer examples check fmt lint docs site tutorial reference chart stack deny instructions build bench bench-soak bench-growth flights clean cargo bins tools
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start everything on this machine, with its own Postgres (DEMO=1 streams events, ARGS="...")
 	@[ -x $(BIN)/aevon ] || echo "aevon: the first build takes 10 to 20 minutes on two cores; \`make test\` uses the same"
@@ -78,11 +80,22 @@ stack: bins tools ## check images, compose, alerts, dashboard and workflows, and
 deny: cargo tools ## check the licences and sources of what is depended on
 	@$(TOOLS)/cargo-deny --locked --log-level error check licenses bans sources
 
+instructions: cargo ## count instructions of hot functions against their baseline (ARGS=--update writes it)
+	@crates/aevon-hot/needs.sh
+	@$(CARGO) build --release -p aevon-hot
+	@$(or $(CARGO_TARGET_DIR),target)/release/aevon-hot check $(ARGS)
+
 build: cargo ## build the release programs
 	@$(CARGO) build --release --workspace --bins
 
-bench: build ## measure writing, sweeping and reading (ARGS="read --seconds 3")
-	@$(or $(CARGO_TARGET_DIR),target)/release/aevon-bench $(or $(ARGS),all)
+bench: build ## measure every goal beside its limit (QUICK=1; ARGS="read --seconds 3" one section)
+	@$(BENCH) $(or $(ARGS),goals $(if $(QUICK),--quick))
+
+bench-soak: build ## ten minutes of everything at once (ARGS="--minutes 10 --rate 60000")
+	@$(BENCH) soak $(ARGS)
+
+bench-growth: build ## rates and latencies as a log grows (ARGS="--events 1000000,50000000")
+	@$(BENCH) growth $(ARGS)
 
 flights: ## play the example with flights (ARGS="...")
 	@python3 examples/flights/flights.py $(ARGS)

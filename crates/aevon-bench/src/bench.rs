@@ -5,21 +5,20 @@ use tokio::sync::OnceCell;
 
 use crate::log::fill;
 use crate::rig::Rig;
-use crate::workload::{HOUR_US, Numbers, PRINCIPALS, Shape, now_us};
+use crate::tally::Span;
+use crate::workload::{FIRST_NEW, HOUR_US, Ids, Numbers, PRINCIPALS, Shape, now_us};
 
 /// The log that writes and reads begin with; its database is only ever copied.
 const BASE: &str = "bench_base";
 /// A year, and room for ranges of a year that end a little earlier.
-const SPAN_US: i64 = 366 * 24 * HOUR_US;
-/// Numbers from here on are not in a filled log.
-const FIRST_NEW: u64 = 1 << 40;
+pub(crate) const SPAN_US: i64 = 366 * 24 * HOUR_US;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) rig: Rig,
     /// Of each measurement.
-    pub(crate) seconds: u64,
+    pub(crate) span: Span,
     /// Events in the log before.
     pub(crate) preload: u64,
     started_us: i64,
@@ -27,10 +26,10 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn new(rig: Rig, seconds: u64, preload: u64) -> Self {
+    pub(crate) fn new(rig: Rig, span: Span, preload: u64) -> Self {
         Self {
             rig,
-            seconds,
+            span,
             preload,
             started_us: now_us(),
             base: OnceCell::new(),
@@ -46,6 +45,7 @@ impl Bench {
             end_us: self.started_us - HOUR_US,
             span_us: SPAN_US,
             hourly: true,
+            ids: Ids::OfTime,
         }
     }
 
@@ -58,6 +58,7 @@ impl Bench {
             end_us: self.started_us,
             span_us: HOUR_US,
             hourly: false,
+            ids: Ids::OfTime,
         }
     }
 
@@ -74,6 +75,6 @@ impl Bench {
 
     /// Numbers of new events, each once in a database that began as a copy.
     pub(crate) fn numbers(&self) -> Numbers {
-        Numbers::from(FIRST_NEW)
+        Numbers::from(FIRST_NEW, Ids::OfTime)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Processor time of a process and of all its descendants, ended ones included that were waited
 /// for.
@@ -48,18 +48,51 @@ impl Spent {
         }
     }
 
-    /// Microseconds of Postgres and of the service per event, as text; empty where not known.
-    pub(crate) fn per_event(&self, events: u64) -> [String; 2] {
+    /// Microseconds of Postgres and of the service per event, where they are known.
+    pub(crate) fn per_event(&self, events: u64) -> Micros {
         let spent = |at: usize| {
             let now = self.roots[at].and_then(cpu_of_tree)?;
             let spent = now.checked_sub(self.before[at]?)?;
-            Some(format!(
-                "{:.1}",
-                spent.as_secs_f64() * 1e6 / events.max(1) as f64
-            ))
+            Some(spent.as_secs_f64() * 1e6 / events.max(1) as f64)
         };
-        [0, 1].map(|at| spent(at).unwrap_or_default())
+        [0, 1].map(spent)
     }
+}
+
+/// Of Postgres and of a service.
+pub(crate) type Micros = [Option<f64>; 2];
+
+/// As cells of a table.
+pub(crate) fn micros_cells(micros: Micros) -> [String; 2] {
+    micros.map(|us| us.map_or(String::new(), |us| format!("{us:.1}")))
+}
+
+/// Processor time of this process, the load generator, from when it was begun on.
+#[derive(Debug)]
+pub(crate) struct OwnTime {
+    began: Instant,
+    before: Duration,
+}
+
+impl OwnTime {
+    pub(crate) fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            before: own_time(),
+        }
+    }
+
+    /// The share of one processor that it has taken since.
+    pub(crate) fn share(&self) -> f64 {
+        let spent = own_time().saturating_sub(self.before);
+        spent.as_secs_f64() / self.began.elapsed().as_secs_f64().max(1e-9)
+    }
+}
+
+fn own_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Memory of a process, in bytes.
@@ -103,6 +136,16 @@ fn parse_stat(stat: &str) -> Option<(u32, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_busy_takes_a_share_of_a_processor() {
+        let own = OwnTime::begin();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while own_time() < own.before + Duration::from_millis(20) {
+            assert!(Instant::now() < deadline, "no time passes");
+        }
+        assert!(own.share() > 0.0);
+    }
 
     #[test]
     fn parent_and_ticks_are_read_behind_the_name() {

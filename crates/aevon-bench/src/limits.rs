@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::log::{Copy, Places};
 use crate::rig::connect;
-use crate::tally::{Tally, Window};
+use crate::tally::{Span, Tally, Window};
 use crate::workload::{Event, Numbers, PRINCIPALS, TYPES, now_us, write_id};
 
 const INSERT: &str = "INSERT INTO events (seq, principal_no, occurred_at, ingested_at, partition, \
@@ -86,11 +86,11 @@ pub(crate) async fn measure(
     means: Means,
     url: &str,
     connections: u64,
-    seconds: u64,
+    span: Span,
     numbers: &Numbers,
 ) -> Result<(Tally, Window)> {
     let places = Places::prepare(&connect(url).await?, PRINCIPALS).await?;
-    let window = Window::open(seconds);
+    let window = Window::open(span);
     let mut tasks = JoinSet::new();
     for _ in 0..connections {
         let (url, places, numbers) = (url.to_owned(), places.clone(), numbers.clone());
@@ -128,7 +128,11 @@ async fn inserts(url: &str, places: Places, window: Window, numbers: Numbers) ->
     while !window.is_over() {
         let began = Instant::now();
         let event = recent(numbers.take(1), now_us());
-        write_id(&mut id, numbers.now_ms(), event.number);
+        write_id(
+            &mut id,
+            numbers.stamp(numbers.now_ms(), event.number),
+            event.number,
+        );
         let micros = Duration::from_micros(u64::try_from(event.occurred_us)?);
         let row = Row {
             principal: event.principal,
@@ -151,7 +155,8 @@ async fn copies(url: &str, places: Places, window: Window, numbers: Numbers) -> 
         let mut copy = Copy::begin(&client).await?;
         let first = numbers.take(COPY_ROWS);
         for number in first..first + COPY_ROWS {
-            copy.row(&places, &recent(number, now), ms, now).await?;
+            let stamp = numbers.stamp(ms, number);
+            copy.row(&places, &recent(number, now), stamp, now).await?;
         }
         let rows = copy.end().await?;
         tally.count(&window, began, rows);

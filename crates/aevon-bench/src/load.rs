@@ -1,18 +1,20 @@
 //! Load over HTTP: connections that each send one request after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::figures::OwnTime;
 use crate::http::Connection;
-use crate::tally::{Tally, Window};
+use crate::tally::{Span, Tally, Window};
 use crate::workload::{Numbers, Requests};
 
 /// What came back from a run of writes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Load {
     /// Events that were accepted, and the latencies of all requests.
     pub(crate) tally: Tally,
@@ -24,14 +26,19 @@ pub(crate) struct Load {
     pub(crate) broken: u64,
     /// Answers that accepted a part of their body: the sum of tokens is then not known.
     pub(crate) partial: u64,
+    /// Events that were sent for the first time.
+    pub(crate) distinct: u64,
+    /// The share of one processor that this process took.
+    pub(crate) generator: f64,
 }
 
 impl Load {
-    fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.tally.merge(other.tally);
         self.tokens += other.tokens;
         self.broken += other.broken;
         self.partial += other.partial;
+        self.distinct += other.distinct;
         for (status, count) in other.statuses {
             *self.statuses.entry(status).or_default() += count;
         }
@@ -48,6 +55,12 @@ impl Load {
         self.broken == 0 && self.statuses.keys().all(|status| *status < 500)
     }
 
+    /// Answers of 5xx, and requests that got none.
+    pub(crate) fn failures(&self) -> u64 {
+        let failed = self.statuses.iter().filter(|(status, _)| **status >= 500);
+        failed.map(|(_, count)| count).sum::<u64>() + self.broken
+    }
+
     /// `202: 1000, 503: 2`.
     pub(crate) fn statuses(&self) -> String {
         let mut list: Vec<String> = self
@@ -62,62 +75,127 @@ impl Load {
     }
 }
 
+/// Which events are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Each once.
+    Once,
+    /// Half of them once more, over another connection, at about the same time.
+    HalfTwice,
+}
+
 /// Sends bodies of `per_body` events to an ingest service.
 pub(crate) async fn write(
     port: u16,
     connections: u64,
     per_body: u64,
-    seconds: u64,
+    sent: Sent,
+    span: Span,
     numbers: &Numbers,
 ) -> Result<(Load, Window)> {
-    let mut opened = Vec::new();
+    let mut writers = Vec::new();
     for number in 0..connections {
-        let connection = Connection::open(port)
-            .await
-            .context("cannot reach ingest-svc")?;
-        opened.push((connection, Requests::new(per_body, number, numbers)));
+        writers.push(Writer::open(port, number, per_body, numbers).await?);
     }
-    let window = Window::open(seconds);
+    if sent == Sent::HalfTwice {
+        let boxes: Vec<Postbox> = writers.iter().map(|_| Postbox::default()).collect();
+        let next = boxes.iter().cycle().skip(1);
+        for ((writer, own), next) in writers.iter_mut().zip(&boxes).zip(next) {
+            writer.repeats = Some((own.clone(), next.clone()));
+        }
+    }
+    let own = OwnTime::begin();
+    let window = Window::open(span);
     let mut tasks = JoinSet::new();
-    for (connection, requests) in opened {
-        tasks.spawn(writes(connection, port, requests, per_body, window));
+    for mut writer in writers {
+        tasks.spawn(async move {
+            while !window.is_over() && writer.send(&window, Instant::now()).await {}
+            Ok(writer.load)
+        });
     }
-    Ok((join(tasks, window).await?, window))
+    let mut load = join(tasks, window).await?;
+    load.generator = own.share();
+    Ok((load, window))
 }
 
-async fn writes(
-    mut connection: Connection,
+/// Requests that a connection is to repeat.
+type Postbox = Arc<Mutex<VecDeque<Vec<u8>>>>;
+
+/// A connection that events are sent over.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    connection: Connection,
     port: u16,
-    mut requests: Requests,
+    requests: Requests,
     per_body: u64,
-    window: Window,
-) -> Result<Load> {
-    let mut load = Load::default();
-    while !window.is_over() {
-        let (request, tokens) = requests.next();
-        let began = Instant::now();
-        let Ok(status) = connection.send(request).await else {
-            load.broken += 1;
-            match Connection::open(port).await {
-                Ok(opened) => connection = opened,
-                Err(_) => break,
+    /// What is to be repeated here, and on the next connection.
+    repeats: Option<(Postbox, Postbox)>,
+    pub(crate) load: Load,
+}
+
+impl Writer {
+    pub(crate) async fn open(
+        port: u16,
+        number: u64,
+        per_body: u64,
+        numbers: &Numbers,
+    ) -> Result<Self> {
+        let opening = Connection::open(port).await;
+        Ok(Self {
+            connection: opening.context("cannot reach ingest-svc")?,
+            port,
+            requests: Requests::new(per_body, number, numbers),
+            per_body,
+            repeats: None,
+            load: Load::default(),
+        })
+    }
+
+    /// Sends the next request, which was due at `began`, and counts its answer; false where the service
+    /// can't be reached any more.
+    pub(crate) async fn send(&mut self, window: &Window, began: Instant) -> bool {
+        let load = &mut self.load;
+        let open = |postbox: &Postbox| {
+            postbox
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front()
+        };
+        let repeated = self.repeats.as_ref().and_then(|(own, _)| open(own));
+        let (sent, tokens) = if let Some(request) = &repeated {
+            (self.connection.send(request).await, 0)
+        } else {
+            let (request, tokens) = self.requests.next();
+            load.distinct += self.per_body;
+            if let Some((_, next)) = &self.repeats
+                && load.distinct.is_multiple_of(2)
+            {
+                let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+                next.push_back(request.to_vec());
             }
-            continue;
+            (self.connection.send(request).await, tokens)
+        };
+        let Ok(status) = sent else {
+            load.broken += 1;
+            let opened = Connection::open(self.port).await;
+            return opened.map(|opened| self.connection = opened).is_ok();
         };
         *load.statuses.entry(status).or_default() += 1;
-        let accepted = match (status, per_body) {
+        let accepted = match (status, self.per_body) {
             (202, 1) => 1,
-            (200..=299, 2..) => accepted(connection.body()),
+            // Stored before, over another connection: what is counted is an answered request.
+            (200, 1) if self.repeats.is_some() => 1,
+            (200..=299, 2..) => accepted(self.connection.body()),
             _ => 0,
         };
-        if accepted == per_body {
+        if accepted == self.per_body {
             load.tokens += tokens;
         } else if accepted > 0 {
             load.partial += 1;
         }
-        load.tally.count(&window, began, accepted);
+        load.tally.count(window, began, accepted);
+        true
     }
-    Ok(load)
 }
 
 /// Sends GETs in turn, each connection beginning with another one; counts answers of 200.
@@ -125,37 +203,62 @@ pub(crate) async fn read(
     port: u16,
     connections: u64,
     requests: &[Vec<u8>],
-    seconds: u64,
+    span: Span,
 ) -> Result<(Load, Window)> {
-    let window = Window::open(seconds);
+    let own = OwnTime::begin();
+    let window = Window::open(span);
     let mut tasks = JoinSet::new();
     for number in 0..connections {
-        let connection = Connection::open(port)
-            .await
-            .context("cannot reach projection-svc")?;
-        let mut requests = requests.to_vec();
-        let first = requests.len() * usize::try_from(number)? / usize::try_from(connections)?;
-        requests.rotate_left(first);
-        tasks.spawn(reads(connection, requests, window));
+        let mut reader = Reader::open(port, number, connections, requests).await?;
+        tasks.spawn(async move {
+            while !window.is_over() {
+                reader.send(&window, Instant::now()).await?;
+            }
+            Ok(reader.load)
+        });
     }
-    Ok((join(tasks, window).await?, window))
+    let mut load = join(tasks, window).await?;
+    load.generator = own.share();
+    Ok((load, window))
 }
 
-async fn reads(mut connection: Connection, requests: Vec<Vec<u8>>, window: Window) -> Result<Load> {
-    let mut load = Load::default();
-    for request in requests.iter().cycle() {
-        if window.is_over() {
-            break;
-        }
-        let began = Instant::now();
-        let status = connection
-            .send(request)
-            .await
-            .context("a read got no answer")?;
-        *load.statuses.entry(status).or_default() += 1;
-        load.tally.count(&window, began, u64::from(status == 200));
+/// A connection that state is read over.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    connection: Connection,
+    requests: Vec<Vec<u8>>,
+    turn: usize,
+    pub(crate) load: Load,
+}
+
+impl Reader {
+    /// One of so many, which begin with different requests.
+    pub(crate) async fn open(
+        port: u16,
+        number: u64,
+        connections: u64,
+        requests: &[Vec<u8>],
+    ) -> Result<Self> {
+        let opening = Connection::open(port).await;
+        Ok(Self {
+            connection: opening.context("cannot reach projection-svc")?,
+            requests: requests.to_vec(),
+            turn: requests.len() * usize::try_from(number)? / usize::try_from(connections)?,
+            load: Load::default(),
+        })
     }
-    Ok(load)
+
+    /// Sends the next request, which was due at `began`, and counts its answer.
+    pub(crate) async fn send(&mut self, window: &Window, began: Instant) -> Result<()> {
+        let request = &self.requests[self.turn % self.requests.len()];
+        self.turn += 1;
+        let sent = self.connection.send(request).await;
+        let status = sent.context("a read got no answer")?;
+        *self.load.statuses.entry(status).or_default() += 1;
+        let answered = u64::from(status == 200);
+        self.load.tally.count(window, began, answered);
+        Ok(())
+    }
 }
 
 async fn join(mut tasks: JoinSet<Result<Load>>, window: Window) -> Result<Load> {

@@ -26,7 +26,9 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 const CHUNK_BYTES: usize = 128 << 10;
 /// Rows of one COPY while a log is filled.
 const FILL_ROWS: usize = 50_000;
-const FILL_DEADLINE: Duration = Duration::from_secs(1800);
+/// So many events a second are filled in at the least.
+const FILL_RATE: u64 = 5000;
+const FILL_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Where the next events of a log go.
 #[derive(Debug, Clone)]
@@ -168,7 +170,8 @@ pub(crate) async fn fill(url: &str, shape: Shape) -> Result<u64> {
         client.batch_execute("VACUUM (ANALYZE)").await?;
         anyhow::Ok(even + odd)
     };
-    timeout(FILL_DEADLINE, filling)
+    let deadline = FILL_DEADLINE + Duration::from_secs(shape.events / FILL_RATE);
+    timeout(deadline, filling)
         .await
         .context("filling the log took too long")?
 }
@@ -183,7 +186,7 @@ async fn fill_half(url: &str, shape: Shape, places: &Places, half: i32) -> Resul
         stamp_us = now_us().max(stamp_us + 1);
         let mut copy = Copy::begin(&client).await?;
         for event in events.by_ref().take(FILL_ROWS) {
-            let ms = u64::try_from(event.occurred_us / 1000).unwrap_or(0);
+            let ms = shape.id_ms(event.number);
             copy.row(places, &event, ms, stamp_us).await?;
         }
         rows += copy.end().await?;
@@ -191,7 +194,43 @@ async fn fill_half(url: &str, shape: Shape, places: &Places, half: i32) -> Resul
     Ok(rows)
 }
 
-/// Events and tokens of the whole log.
+/// The newest seq of each partition.
+#[derive(Debug, Clone)]
+pub(crate) struct Heads {
+    partitions: Vec<i32>,
+    seqs: Vec<i64>,
+}
+
+impl Heads {
+    pub(crate) async fn read(client: &Client) -> Result<Self> {
+        let query = "SELECT p.partition, coalesce((SELECT max(e.seq) FROM events e \
+                     WHERE e.partition = p.partition), 0) FROM partitions p ORDER BY 1";
+        let rows = client.query(query, &[]).await?;
+        Ok(Self {
+            partitions: rows.iter().map(|row| row.get(0)).collect(),
+            seqs: rows.iter().map(|row| row.get(1)).collect(),
+        })
+    }
+}
+
+impl Heads {
+    /// How many events there are, as no seq is left out.
+    pub(crate) fn events(&self) -> u64 {
+        self.seqs
+            .iter()
+            .filter_map(|seq| u64::try_from(*seq).ok())
+            .sum()
+    }
+
+    /// Before the first event.
+    pub(crate) async fn nowhere(client: &Client) -> Result<Self> {
+        let mut heads = Self::read(client).await?;
+        heads.seqs.fill(0);
+        Ok(heads)
+    }
+}
+
+/// Events and tokens of a part of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) events: i64,
@@ -199,10 +238,14 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    pub(crate) async fn read(client: &Client) -> Result<Self> {
-        let query = "SELECT count(*), coalesce(sum((data ->> 'tokens')::bigint), 0)::bigint \
-                     FROM events";
-        let row = client.query_one(query, &[]).await?;
+    /// Of what lies behind these heads.
+    pub(crate) async fn behind(client: &Client, heads: &Heads) -> Result<Self> {
+        let query = "SELECT count(e.*), coalesce(sum((e.data ->> 'tokens')::bigint), 0)::bigint \
+                     FROM unnest($1::int[], $2::bigint[]) AS h (partition, seq) \
+                     JOIN events e ON e.partition = h.partition AND e.seq > h.seq";
+        let row = client
+            .query_one(query, &[&heads.partitions, &heads.seqs])
+            .await?;
         Ok(Self {
             events: row.get(0),
             tokens: row.get(1),

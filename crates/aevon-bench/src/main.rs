@@ -3,12 +3,18 @@
 
 mod bench;
 mod cli;
+mod conditions;
+mod document;
 mod figures;
+mod goals;
+mod growth;
 mod http;
 mod limits;
 mod load;
 mod log;
 mod many;
+mod open;
+mod outputs;
 mod past;
 mod peers;
 mod pgbench;
@@ -19,6 +25,8 @@ mod rig;
 mod run;
 mod service;
 mod sizes;
+mod soak;
+mod svg;
 mod sweep;
 mod sweep_limit;
 mod tally;

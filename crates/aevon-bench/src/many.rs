@@ -172,9 +172,9 @@ async fn ask(
     (what, path, expected, goal): (&str, &str, &str, &str),
     section: &mut Section,
 ) -> Result<()> {
-    eprintln!("HTTP: {what}, {} s", bench.seconds);
+    eprintln!("HTTP: {what}, {}", bench.span);
     let requests = [get(path)];
-    let (mut load, _) = load::read(port, 1, &requests, bench.seconds).await?;
+    let (mut load, _) = load::read(port, 1, &requests, bench.span).await?;
     let answered = load.tally.done_in_all;
     section.row([
         what.to_owned(),

@@ -13,7 +13,8 @@ use aevon_core::time::{Grain, Timestamp};
 use anyhow::{Context, Result, ensure};
 use tokio::time::timeout;
 
-use crate::tally::Tally;
+use crate::rig::connect;
+use crate::tally::{Span, Tally};
 use crate::workload::{TENANT, principal_name, rfc3339};
 
 const HEAD: &str = include_str!("../../aevon-schema/src/sql/state_head.sql");
@@ -21,10 +22,17 @@ const RULES: &str = include_str!("../../aevon-schema/src/sql/state_rules.sql");
 const BUCKETS: &str = include_str!("../../aevon-schema/src/sql/state_buckets.sql");
 const RAW: &str = include_str!("../../aevon-schema/src/sql/state_raw.sql");
 
+/// One event of the usual kind, in the tables that events are in.
+const INSERT: &str = "\\set seq :seq + 1
+\\set principal random(1, 10000)
+INSERT INTO events VALUES (:seq, :principal, now(), now(), 0, 0, lpad(:seq::text, 36, '0'), 'model.call',
+                           '{\"tokens\": 500, \"model\": \"m1\"}', '{}');
+";
+
 /// What every connection of the services has.
 const SESSION: &str = "-c jit=off -c enable_seqscan=off -c enable_bitmapscan=off \
                        -c enable_sort=off -c max_parallel_workers_per_gather=0";
-/// Over the seconds that were asked for.
+/// Over the time that was asked for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program.
@@ -58,24 +66,45 @@ impl Pgbench {
         asks: &[Ask],
         partitions: i32,
         connections: u64,
-        seconds: u64,
-    ) -> Result<(Tally, f64)> {
+        span: Span,
+    ) -> Result<Timed> {
+        let scripts: Vec<String> = asks.iter().map(|ask| script(ask, partitions)).collect();
+        self.repeat(url, &scripts, &[], connections, span).await
+    }
+
+    /// One prepared INSERT into the log after the other, by one connection: rows of partition 0 behind
+    /// those that it has.
+    pub(crate) async fn insert(&self, url: &str, span: Span) -> Result<Timed> {
+        let client = connect(url).await?;
+        let query = "SELECT coalesce(max(seq), 0) FROM events WHERE partition = 0";
+        let head: i64 = client.query_one(query, &[]).await?.get(0);
+        let define = format!("seq={head}");
+        let scripts = [INSERT.to_owned()];
+        self.repeat(url, &scripts, &["-D", &define], 1, span).await
+    }
+
+    async fn repeat(
+        &self,
+        url: &str,
+        scripts: &[String],
+        more: &[&str],
+        connections: u64,
+        span: Span,
+    ) -> Result<Timed> {
         let folder = tempfile::Builder::new()
             .prefix("aevon-pgbench-")
             .tempdir()?;
+        let seconds = span.whole().as_secs_f64().ceil();
+        let (jobs, connections) = (connections.min(2).to_string(), connections.to_string());
+        let seconds = seconds.to_string();
         let mut command = tokio::process::Command::new(&self.0);
-        command.args([
-            "-n",
-            "-M",
-            "prepared",
-            "-l",
-            "-j",
-            &connections.min(2).to_string(),
-        ]);
-        command.args(["-c", &connections.to_string(), "-T", &seconds.to_string()]);
-        for (at, ask) in asks.iter().enumerate() {
-            let file = folder.path().join(format!("read-{at}.sql"));
-            fs::write(&file, script(ask, partitions))?;
+        command.args(["-n", "-M", "prepared", "-l", "-j", &jobs]);
+        command
+            .args(["-c", &connections, "-T", &seconds])
+            .args(more);
+        for (at, script) in scripts.iter().enumerate() {
+            let file = folder.path().join(format!("script-{at}.sql"));
+            fs::write(&file, script)?;
             command.arg("-f").arg(file);
         }
         command
@@ -87,35 +116,61 @@ impl Pgbench {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let bound = Duration::from_secs(seconds) + PATIENCE;
-        let output = timeout(bound, running)
+        let output = timeout(span.whole() + PATIENCE, running)
             .await
             .context("pgbench did not end")??;
-        let (said, errors) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
+        let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "pgbench: {}", errors.trim());
-        let rate = said.lines().find_map(|line| line.strip_prefix("tps = "));
-        let rate = rate.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-        let rate = rate.with_context(|| format!("pgbench does not say its tps: {said}"))?;
-        let mut tally = Tally::default();
+        let mut entries = Vec::new();
         for entry in fs::read_dir(folder.path())? {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != "sql") {
-                add_log(&mut tally, &fs::read_to_string(path)?);
+                entries.extend(entries_of(&fs::read_to_string(path)?));
             }
         }
-        Ok((tally, rate))
+        timed(&entries, span.warm_up).context("pgbench logged nothing after its warm-up")
     }
 }
 
-/// Adds what a log of pgbench says: the third number of a line is the latency in µs.
-fn add_log(tally: &mut Tally, log: &str) {
-    let latency = |line: &str| line.split(' ').nth(2)?.parse().ok();
-    log.lines()
-        .filter_map(latency)
-        .for_each(|us| tally.add(Duration::from_micros(us)));
+/// What pgbench did.
+#[derive(Debug)]
+pub(crate) struct Timed {
+    /// After the warm-up.
+    pub(crate) tally: Tally,
+    /// A second, after the warm-up.
+    pub(crate) rate: f64,
+    /// Warm-up included.
+    pub(crate) done_in_all: u64,
+}
+
+/// Latencies, and when each ended since 1970, in a log of pgbench: the third number of a line, and the
+/// last two, in seconds and µs.
+fn entries_of(log: &str) -> Vec<(Duration, Duration)> {
+    let entry = |line: &str| {
+        let mut numbers = line.split(' ').map(|word| word.parse::<u64>().ok());
+        let latency = numbers.nth(2)??;
+        let (seconds, micros) = (numbers.nth(1)??, numbers.next()??);
+        let ended = Duration::from_secs(seconds) + Duration::from_micros(micros);
+        Some((Duration::from_micros(latency), ended))
+    };
+    log.lines().filter_map(entry).collect()
+}
+
+/// Without the warm-up; nothing where there was nothing else.
+fn timed(entries: &[(Duration, Duration)], warm_up: Duration) -> Option<Timed> {
+    let begun = |(latency, ended): &(Duration, Duration)| ended.saturating_sub(*latency);
+    let from = entries.iter().map(begun).min()? + warm_up;
+    let to = entries.iter().map(|(_, ended)| *ended).max()?;
+    let mut tally = Tally::default();
+    let kept = entries.iter().filter(|(_, ended)| *ended > from);
+    kept.for_each(|(latency, _)| tally.add(*latency));
+    let seconds = to.checked_sub(from)?.as_secs_f64();
+    Some(Timed {
+        rate: tally.len() as f64 / seconds,
+        done_in_all: entries.len() as u64,
+        tally,
+    })
+    .filter(|timed| timed.tally.len() > 0)
 }
 
 /// The statements of a read, with its parameters in their places.
@@ -225,13 +280,12 @@ mod tests {
     }
 
     #[test]
-    fn latencies_are_read_from_a_log() {
-        let mut tally = Tally::default();
-        add_log(
-            &mut tally,
-            "0 1 1500 0 1700000000 123\n0 2 500 0 1700000000 456\n",
-        );
-        assert_eq!(tally.percentile(50), 0.5);
-        assert_eq!(tally.percentile(99), 1.5);
+    fn latencies_after_the_warm_up_are_read_from_a_log() {
+        let log = "0 1 1500 0 1700000000 123\n0 2 500 0 1700000003 123\n0 3 700 0 1700000004 123\n";
+        let timed = timed(&entries_of(log), Duration::from_secs(2)).unwrap();
+        assert_eq!((timed.tally.len(), timed.done_in_all), (2, 3));
+        assert_eq!(timed.tally.clone().percentile(99), 0.7);
+        assert!((timed.rate - 1.0).abs() < 0.01, "{}", timed.rate);
+        assert!(super::timed(&entries_of(log), Duration::from_secs(9)).is_none());
     }
 }

@@ -7,11 +7,12 @@ use tokio::time::sleep;
 
 use crate::bench::Bench;
 use crate::figures::{Memory, memory_of};
-use crate::load;
-use crate::log::Totals;
+use crate::load::{self, Sent};
+use crate::log::{Heads, Totals};
 use crate::read::{any_principal, asks, request};
 use crate::report::{Section, thousands};
 use crate::rig::connect;
+use crate::run::verify_grown;
 use crate::service::{SERVICES, Service};
 use crate::tally::Tally;
 use crate::workload::{HOUR_US, now_us};
@@ -24,6 +25,19 @@ const WRITE_CONNECTIONS: u64 = 16;
 const WRITE_BODY: u64 = 1000;
 const READ_CONNECTIONS: u64 = 8;
 
+/// What a service takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) name: &'static str,
+    /// From its start, the median.
+    pub(crate) ready_ms: f64,
+    /// In bytes, as the next two.
+    pub(crate) idle: Option<u64>,
+    /// The most under load.
+    pub(crate) peak: Option<u64>,
+    pub(crate) program: u64,
+}
+
 /// Figures of each service.
 pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
     let columns = [
@@ -34,6 +48,26 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
         "program MiB",
     ];
     let mut section = Section::new("Processes", &columns);
+    for process in processes(bench, &mut section).await? {
+        let mib = |bytes: Option<u64>| bytes.map_or(String::new(), |b| format!("{:.1}", mib(b)));
+        section.row([
+            process.name.to_owned(),
+            format!("{:.0}", process.ready_ms),
+            mib(process.idle),
+            mib(process.peak),
+            mib(Some(process.program)),
+        ]);
+    }
+    Ok(section.print())
+}
+
+/// Bytes as MiB.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Figures of each service, at rest and under load, on an empty log.
+pub(crate) async fn processes(bench: &Bench, section: &mut Section) -> Result<Vec<Process>> {
     let name = "bench_process";
     let url = bench.rig.empty_database(name).await?;
     let mut running = Vec::new();
@@ -53,13 +87,14 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
     let [(ingest, _), _, (projection, _)] = &running[..] else {
         anyhow::bail!("services are missing");
     };
-    eprintln!("load for memory, twice {} s", bench.seconds);
-    let (seconds, numbers) = (bench.seconds, bench.numbers());
+    eprintln!("load for memory, twice {}", bench.span);
+    let (span, numbers) = (bench.span, bench.numbers());
     let (load, _) = load::write(
         ingest.port(),
         WRITE_CONNECTIONS,
         WRITE_BODY,
-        seconds,
+        Sent::Once,
+        span,
         &numbers,
     )
     .await?;
@@ -67,35 +102,30 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
         .iter()
         .map(request)
         .collect();
-    load::read(projection.port(), READ_CONNECTIONS, &requests, seconds).await?;
+    load::read(projection.port(), READ_CONNECTIONS, &requests, span).await?;
     let loaded = memory(&running);
-    let events = Totals::read(&connect(&url).await?).await?.events;
-    if load.is_certain() {
-        section.check("events", events, i64::try_from(load.tally.done_in_all)?);
-    }
-
-    for (at, service) in SERVICES.into_iter().enumerate() {
-        let mib = |bytes: Option<u64>| {
-            bytes.map_or(String::new(), |bytes| {
-                format!("{:.1}", bytes as f64 / f64::from(1 << 20))
-            })
-        };
-        section.row([
-            service.to_owned(),
-            format!("{:.0}", running[at].1),
-            mib(idle[at].map(|memory| memory.resident)),
-            mib(loaded[at].map(|memory| memory.peak)),
-            mib(Some(bench.rig.programs().size_of(service)?)),
-        ]);
-    }
+    let client = connect(&url).await?;
+    let grown = Totals::behind(&client, &Heads::nowhere(&client).await?).await?;
+    verify_grown("load for memory", grown, &load, section)?;
+    drop(client);
     section.note(format!(
         "start is the median of {STARTS}; load is bodies of {WRITE_BODY} by {WRITE_CONNECTIONS} \
          connections ({} events) with the aggregator sweeping, then reads by {READ_CONNECTIONS}",
-        thousands(events as f64)
+        thousands(grown.events as f64)
     ));
+    let mut processes = Vec::new();
+    for (at, name) in SERVICES.into_iter().enumerate() {
+        processes.push(Process {
+            name,
+            ready_ms: running[at].1,
+            idle: idle[at].map(|memory| memory.resident),
+            peak: loaded[at].map(|memory| memory.peak),
+            program: bench.rig.programs().size_of(name)?,
+        });
+    }
     drop(running);
     bench.rig.drop_database(name).await?;
-    Ok(section.print())
+    Ok(processes)
 }
 
 /// Starts a service again and again; the last one, and the median of ms until ready.

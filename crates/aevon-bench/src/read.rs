@@ -7,56 +7,55 @@ use tokio_postgres::Client;
 
 use crate::bench::Bench;
 use crate::http::{Connection, get};
-use crate::load;
+use crate::load::{self, Load};
 use crate::log::fill;
 use crate::pgbench::{Ask, Pgbench};
 use crate::report::{Section, ms, percent, thousands, times};
 use crate::rig::connect;
-use crate::service::PROJECTION;
+use crate::service::{PROJECTION, Service};
 use crate::sweep::sweep_all;
+use crate::tally::Window;
 use crate::workload::{
     HOUR_US, MODEL_CALL, PRINCIPALS, TENANT, TYPES, mix, principal_name, rfc3339,
 };
 
 const DAY_US: i64 = 24 * HOUR_US;
-const SPANS: [(&str, i64); 4] = [
+pub(crate) const SPANS: [(&str, i64); 4] = [
     ("1 h", HOUR_US),
     ("1 d", DAY_US),
     ("30 d", 30 * DAY_US),
     ("1 y", 365 * DAY_US),
 ];
 /// The span for reads a second, and under a tail.
-const USUAL_SPAN_US: i64 = 30 * DAY_US;
-const CONNECTIONS: u64 = 8;
+pub(crate) const USUAL_SPAN_US: i64 = 30 * DAY_US;
+pub(crate) const CONNECTIONS: u64 = 8;
 /// Different requests of a measurement.
 const ASKS: u64 = 64;
 /// Of these, those that pgbench repeats.
 const PGBENCH_ASKS: usize = 8;
-const TAIL_EVENTS: u64 = 500_000;
+pub(crate) const TAIL_EVENTS: u64 = 500_000;
 const RULE: &str = "tokens";
 const COLUMNS: [&str; 5] = ["what", "reads/s", "p50 ms", "p99 ms", "beside"];
 
 /// Reads of a year of hours, and of principals with a tail.
 pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
     let name = "bench_read";
-    let url = bench.filled(name).await?;
-    eprintln!("sweeping before the reads");
-    sweep_all(bench, &url, 1).await?;
-    let client = connect(&url).await?;
-    client.batch_execute("VACUUM (ANALYZE)").await?;
-    let mut reads = Reads {
-        bench,
-        pgbench: Pgbench::find(bench.rig.postgres_bin()),
-        port: 0,
-        url,
-        client,
-        section: Section::new("Reads of state", &COLUMNS),
-    };
-    {
-        let service = bench.rig.service(PROJECTION, &reads.url).await?;
-        reads.port = service.port();
-        reads.spans().await?;
+    let section = Section::new("Reads of state", &COLUMNS);
+    let mut reads = Reads::prepare(bench, name, section).await?;
+    let service = reads.serve().await?;
+    for (span, span_us) in SPANS {
+        let asks = reads.hourly(span_us);
+        let (limit, found) = reads.pair(span, &asks, 1).await?;
+        let beside = limit.map(|limit| format!("p50 {}", times(found.p50, limit.p50)));
+        reads.row(&format!("HTTP, {span}"), &found, beside.unwrap_or_default());
+        reads.check(span, &asks).await?;
     }
+    let asks = reads.hourly(USUAL_SPAN_US);
+    let what = format!("30 d, {CONNECTIONS} connections");
+    let (limit, found) = reads.pair(&what, &asks, CONNECTIONS).await?;
+    let beside = limit.map_or(String::new(), |limit| percent(found.rate, limit.rate));
+    reads.row(&format!("HTTP, {what}"), &found, beside);
+    drop(service);
     tail(&mut reads).await?;
     let mut section = reads.section;
     section.note(format!(
@@ -73,12 +72,10 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
     Ok(section.print())
 }
 
-/// Ordinary principals with 500,000 events that are not swept, then swept.
+/// Ordinary principals with events that are not swept, then swept.
 async fn tail(reads: &mut Reads<'_>) -> Result<()> {
     let bench = reads.bench;
-    let shape = bench.last_hour(TAIL_EVENTS, PRINCIPALS);
-    fill(&reads.url, shape).await?;
-    let asks = asks(shape.end_us, USUAL_SPAN_US, any_principal);
+    let asks = fill_tail(bench, &reads.url, TAIL_EVENTS).await?;
     let mut answers = Vec::new();
     let mut rows = Vec::new();
     for what in ["not swept", "swept"] {
@@ -86,9 +83,11 @@ async fn tail(reads: &mut Reads<'_>) -> Result<()> {
             sweep_all(bench, &reads.url, 1).await?;
             reads.client.batch_execute("VACUUM (ANALYZE)").await?;
         }
-        let service = bench.rig.service(PROJECTION, &reads.url).await?;
-        reads.port = service.port();
-        let what = format!("30 d of any principal, 500,000 events {what}");
+        let _service = reads.serve().await?;
+        let what = format!(
+            "30 d of any principal, {} events {what}",
+            thousands(TAIL_EVENTS as f64)
+        );
         rows.push((what.clone(), reads.http(&what, &asks, 1).await?));
         answers.push(reads.check(&what, &asks).await?);
     }
@@ -99,17 +98,20 @@ async fn tail(reads: &mut Reads<'_>) -> Result<()> {
         } else {
             times(found.p50, swept)
         };
-        reads.section.row(found.cells(&what, beside));
+        reads.row(&what, &found, beside);
     }
-    let same = answers[0]
-        .iter()
-        .zip(&answers[1])
-        .filter(|(before, after)| before == after);
-    let (same, all) = (same.count(), answers[1].len());
-    reads
-        .section
-        .check("answers that the sweep left as they were", same, all);
+    let [before, after] = &answers[..] else {
+        anyhow::bail!("answers are missing");
+    };
+    reads.compare(before, after);
     Ok(())
+}
+
+/// Adds events of the last hour to a log; what is then asked of their principals.
+pub(crate) async fn fill_tail(bench: &Bench, url: &str, events: u64) -> Result<Vec<Ask>> {
+    let shape = bench.last_hour(events, PRINCIPALS);
+    fill(url, shape).await?;
+    Ok(asks(shape.end_us, USUAL_SPAN_US, any_principal))
 }
 
 /// A principal of an ask by its number.
@@ -147,13 +149,26 @@ pub(crate) fn request_with(ask: &Ask, more: &str) -> Vec<u8> {
     ))
 }
 
-struct Found {
-    rate: f64,
-    p50: f64,
-    p99: f64,
+/// What was measured of reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) rate: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// The share of one processor that the load generator took; of pgbench it is not known.
+    pub(crate) generator: f64,
 }
 
 impl Found {
+    pub(crate) fn of((mut load, window): (Load, Window)) -> Self {
+        Self {
+            rate: load.tally.per_second(&window),
+            p50: load.tally.percentile(50),
+            p99: load.tally.percentile(99),
+            generator: load.generator,
+        }
+    }
+
     fn cells(&self, what: &str, beside: String) -> [String; 5] {
         [
             what.to_owned(),
@@ -165,79 +180,124 @@ impl Found {
     }
 }
 
-struct Reads<'a> {
+/// A swept log that is read.
+pub(crate) struct Reads<'a> {
     bench: &'a Bench,
-    pgbench: Option<Pgbench>,
+    pub(crate) pgbench: Option<Pgbench>,
     port: u16,
-    url: String,
-    client: Client,
-    section: Section,
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    pub(crate) section: Section,
 }
 
-impl Reads<'_> {
-    /// The principal with an event each hour.
-    async fn spans(&mut self) -> Result<()> {
-        let until_us = self.bench.base_shape().end_us;
-        for (span, span_us) in SPANS {
-            let asks = asks(until_us, span_us, |_| PRINCIPALS);
-            let limit = self.limit(span, &asks, 1).await?;
-            let found = self.http(span, &asks, 1).await?;
-            let beside = limit.map(|limit| format!("p50 {}", times(found.p50, limit.p50)));
-            let cells = found.cells(&format!("HTTP, {span}"), beside.unwrap_or_default());
-            self.section.row(cells);
-            self.check(span, &asks).await?;
+impl<'a> Reads<'a> {
+    /// Fills a log and sweeps it.
+    pub(crate) async fn prepare(bench: &'a Bench, name: &str, section: Section) -> Result<Self> {
+        let url = bench.filled(name).await?;
+        eprintln!("sweeping before the reads");
+        sweep_all(bench, &url, 1).await?;
+        let reads = Self::of(bench, url, section).await?;
+        reads.client.batch_execute("VACUUM (ANALYZE)").await?;
+        Ok(reads)
+    }
+
+    /// Of a log that stands.
+    pub(crate) async fn of(bench: &'a Bench, url: String, section: Section) -> Result<Self> {
+        Ok(Self {
+            bench,
+            pgbench: Pgbench::find(bench.rig.postgres_bin()),
+            port: 0,
+            client: connect(&url).await?,
+            url,
+            section,
+        })
+    }
+
+    /// Starts the service that is read from now on.
+    pub(crate) async fn serve(&mut self) -> Result<Service> {
+        let service = self.bench.rig.service(PROJECTION, &self.url).await?;
+        self.port = service.port();
+        Ok(service)
+    }
+
+    /// Questions about the principal with an event each hour.
+    pub(crate) fn hourly(&self, span_us: i64) -> Vec<Ask> {
+        asks(self.bench.base_shape().end_us, span_us, |_| PRINCIPALS)
+    }
+
+    fn row(&mut self, what: &str, found: &Found, beside: String) {
+        self.section.row(found.cells(what, beside));
+    }
+
+    /// By pgbench, where there is one, and over HTTP.
+    async fn pair(
+        &mut self,
+        what: &str,
+        asks: &[Ask],
+        connections: u64,
+    ) -> Result<(Option<Found>, Found)> {
+        let limit = self.limit(what, asks, connections).await?;
+        if let Some(limit) = &limit {
+            self.row(&format!("limit: pgbench, {what}"), limit, String::new());
         }
-        let asks = asks(until_us, USUAL_SPAN_US, |_| PRINCIPALS);
-        let what = format!("30 d, {CONNECTIONS} connections");
-        let limit = self.limit(&what, &asks, CONNECTIONS).await?;
-        let found = self.http(&what, &asks, CONNECTIONS).await?;
-        let beside = limit.map_or(String::new(), |limit| percent(found.rate, limit.rate));
-        self.section
-            .row(found.cells(&format!("HTTP, {what}"), beside));
-        Ok(())
+        Ok((limit, self.http(what, asks, connections).await?))
     }
 
     /// By pgbench, where there is one.
-    async fn limit(&mut self, what: &str, asks: &[Ask], connections: u64) -> Result<Option<Found>> {
+    pub(crate) async fn limit(
+        &self,
+        what: &str,
+        asks: &[Ask],
+        connections: u64,
+    ) -> Result<Option<Found>> {
         let Some(pgbench) = &self.pgbench else {
             return Ok(None);
         };
-        eprintln!("pgbench: {what}, {} s", self.bench.seconds);
+        eprintln!("pgbench: {what}, {}", self.bench.span);
         let row = self
             .client
             .query_one("SELECT count(*)::int FROM partitions", &[])
             .await?;
         let asks = &asks[..PGBENCH_ASKS];
-        let (mut tally, rate) = pgbench
-            .run(&self.url, asks, row.get(0), connections, self.bench.seconds)
+        let mut timed = pgbench
+            .run(&self.url, asks, row.get(0), connections, self.bench.span)
             .await?;
-        let found = Found {
-            rate,
-            p50: tally.percentile(50),
-            p99: tally.percentile(99),
-        };
-        self.section
-            .row(found.cells(&format!("limit: pgbench, {what}"), String::new()));
-        Ok(Some(found))
+        Ok(Some(Found {
+            rate: timed.rate,
+            p50: timed.tally.percentile(50),
+            p99: timed.tally.percentile(99),
+            generator: 0.0,
+        }))
     }
 
-    async fn http(&mut self, what: &str, asks: &[Ask], connections: u64) -> Result<Found> {
-        eprintln!("HTTP: {what}, {} s", self.bench.seconds);
+    pub(crate) async fn http(
+        &mut self,
+        what: &str,
+        asks: &[Ask],
+        connections: u64,
+    ) -> Result<Found> {
+        eprintln!("HTTP: {what}, {}", self.bench.span);
         let requests: Vec<_> = asks.iter().map(request).collect();
-        let (mut load, window) =
-            load::read(self.port, connections, &requests, self.bench.seconds).await?;
-        let answered = load.tally.done_in_all;
+        let read = load::read(self.port, connections, &requests, self.bench.span).await?;
+        let answered = read.0.tally.done_in_all;
         self.section
-            .check(&format!("{what}: answers 200"), answered, load.sent());
-        Ok(Found {
-            rate: load.tally.per_second(&window),
-            p50: load.tally.percentile(50),
-            p99: load.tally.percentile(99),
-        })
+            .check(&format!("{what}: answers 200"), answered, read.0.sent());
+        Ok(Found::of(read))
+    }
+
+    /// Holds answers to those before.
+    pub(crate) fn compare(&mut self, before: &[String], after: &[String]) {
+        let same = before
+            .iter()
+            .zip(after)
+            .filter(|(before, after)| before == after);
+        let (same, all) = (same.count(), after.len());
+        self.section
+            .check("answers that the sweep left as they were", same, all);
     }
 
     /// Compares each answer with the raw log; the answers.
-    async fn check(&mut self, what: &str, asks: &[Ask]) -> Result<Vec<String>> {
+    pub(crate) async fn check(&mut self, what: &str, asks: &[Ask]) -> Result<Vec<String>> {
         let mut connection = Connection::open(self.port).await?;
         let query = "SELECT concat(count(*), ' events, ', \
                      coalesce(sum((e.data ->> 'tokens')::int), 0), ' tokens') \

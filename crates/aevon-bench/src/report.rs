@@ -2,6 +2,11 @@
 
 use std::fmt::Display;
 
+use serde_json::Value;
+
+/// How the line of a check that does not hold begins.
+const WRONG: &str = "check WRONG";
+
 /// One table and its checks.
 #[derive(Debug)]
 pub(crate) struct Section {
@@ -9,6 +14,7 @@ pub(crate) struct Section {
     rows: Vec<Vec<String>>,
     notes: Vec<String>,
     failed: bool,
+    checks: usize,
 }
 
 impl Section {
@@ -18,6 +24,7 @@ impl Section {
             rows: vec![columns.iter().map(|&name| name.to_owned()).collect()],
             notes: Vec::new(),
             failed: false,
+            checks: 0,
         }
     }
 
@@ -33,10 +40,53 @@ impl Section {
     pub(crate) fn check<T: PartialEq + Display>(&mut self, what: &str, found: T, expected: T) {
         let is_right = found == expected;
         self.failed |= !is_right;
-        let verdict = if is_right { "ok" } else { "WRONG" };
-        self.notes.push(format!(
-            "check {verdict}: {what}: {found}, expected {expected}"
-        ));
+        self.checks += 1;
+        let verdict = if is_right { "check ok" } else { WRONG };
+        self.notes
+            .push(format!("{verdict}: {what}: {found}, expected {expected}"));
+    }
+
+    /// Takes in the checks of another one.
+    pub(crate) fn take_in(&mut self, other: &Self) {
+        self.notes.extend(other.notes.iter().cloned());
+        self.failed |= other.failed;
+        self.checks += other.checks;
+    }
+
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Its rows by the names of the columns.
+    pub(crate) fn json(&self) -> Value {
+        let (head, rows) = match self.rows.split_first() {
+            Some((head, rows)) => (head.as_slice(), rows),
+            None => (&[][..], &[][..]),
+        };
+        let named = |row: &Vec<String>| -> Value {
+            let cells = head
+                .iter()
+                .cloned()
+                .zip(row.iter().cloned().map(Value::from));
+            Value::Object(cells.collect())
+        };
+        rows.iter().map(named).collect()
+    }
+
+    /// How many checks there were, and the lines of those that did not hold.
+    pub(crate) fn checks(&self) -> (usize, Vec<&str>) {
+        let wrong = self.notes.iter().filter(|note| note.starts_with(WRONG));
+        (self.checks, wrong.map(String::as_str).collect())
+    }
+
+    /// Whether every check held.
+    pub(crate) fn is_right(&self) -> bool {
+        !self.failed
+    }
+
+    /// Its table.
+    pub(crate) fn markdown(&self) -> String {
+        table(&self.rows)
     }
 
     /// Prints it; whether every check held.
@@ -45,7 +95,7 @@ impl Section {
         reason = "the report is what this program is for"
     )]
     pub(crate) fn print(&self) -> bool {
-        println!("\n### {}\n\n{}", self.title, table(&self.rows));
+        println!("\n### {}\n\n{}", self.title, self.markdown());
         for note in &self.notes {
             println!("- {note}");
         }
@@ -54,18 +104,25 @@ impl Section {
 }
 
 /// Prints what has to stand beside every number.
+pub(crate) fn print_conditions(lines: &[String]) {
+    print(&format!("## Measured\n\n{}", list(lines)));
+}
+
+/// Lines as a list.
+pub(crate) fn list(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("- {line}\n")).collect()
+}
+
+/// Prints Markdown.
 #[expect(
     clippy::print_stdout,
     reason = "the report is what this program is for"
 )]
-pub(crate) fn print_conditions(lines: &[String]) {
-    println!("## Measured\n");
-    for line in lines {
-        println!("- {line}");
-    }
+pub(crate) fn print(text: &str) {
+    println!("{}", text.trim_end());
 }
 
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cell = |row: &[String], at: usize| row.get(at).cloned().unwrap_or_default();
     let width = |at: usize| {
@@ -159,6 +216,14 @@ mod tests {
         section.check("rows", 1, 1);
         assert!(!section.failed);
         section.check("rows", 1, 2);
-        assert!(section.failed);
+        assert!(!section.is_right());
+        let mut whole = Section::new("w", &[]);
+        whole.check("more", 3, 3);
+        whole.take_in(&section);
+        assert_eq!(
+            whole.checks(),
+            (3, vec!["check WRONG: rows: 1, expected 2"])
+        );
+        assert!(!whole.is_right());
     }
 }

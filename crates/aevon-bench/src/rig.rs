@@ -4,8 +4,7 @@
 //! Invariant: what was started here ends with the [`Rig`], also when a measurement fails.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,18 +15,11 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
-use crate::report::ms;
+use crate::conditions::{Conditions, DURABLE};
 use crate::service::{Programs, Service};
-use crate::tally::Tally;
 
 /// What Postgres is given unless it is told otherwise; everything else is its default.
 const SIZES: [(&str, &str); 2] = [("shared_buffers", "512MB"), ("max_wal_size", "4GB")];
-/// What it is given whatever it is told.
-const DURABLE: [(&str, &str); 3] = [
-    ("fsync", "on"),
-    ("synchronous_commit", "on"),
-    ("full_page_writes", "on"),
-];
 /// Name of the migrated database that every log begins as a copy of.
 const EMPTY: &str = "bench_empty";
 const COPY_DEADLINE: Duration = Duration::from_secs(120);
@@ -68,7 +60,9 @@ impl Rig {
     /// Starts Postgres, with these settings too, and makes the empty, migrated database.
     pub(crate) async fn start(programs: Programs, more: &[(String, String)]) -> Result<Self> {
         let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let settings = [&SIZES.map(own), more, &DURABLE.map(own)].concat();
+        // Whatever it is told, it is durable.
+        let durable = DURABLE.map(|name| own((name, "on")));
+        let settings = [&SIZES.map(own), more, &durable].concat();
         let names = settings.iter().map(|(name, _)| name.clone()).collect();
         let options = ServerOptions {
             durable: true,
@@ -109,6 +103,11 @@ impl Rig {
     /// The address of a database.
     fn url(&self, database: &str) -> String {
         self.server.url(database)
+    }
+
+    /// Where Postgres keeps its files.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.server.data_dir()
     }
 
     /// The process of Postgres.
@@ -170,46 +169,10 @@ impl Rig {
         Service::spawn(&self.programs, name, url, self.folder.path(), &more)
     }
 
-    /// What has to stand beside every number: machine, Postgres and settings, command line.
-    pub(crate) async fn conditions(&self) -> Result<Vec<String>> {
-        let mut lines = vec![format!("`{}`", command_line())];
-        let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        lines.push(format!(
-            "{cores} cores ({}), shared by services, Postgres and the load generator",
-            processor()
-        ));
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        if let Some(minute) = load.split_whitespace().next() {
-            lines.push(format!("load average of the minute before: {minute}"));
-        }
-        let mut settings = Vec::new();
-        for name in &self.settings {
-            let row = self.admin.query_one(&format!("SHOW {name}"), &[]).await?;
-            settings.push(format!("{name} {}", row.get::<_, &str>(0)));
-        }
-        let row = self.admin.query_one("SHOW server_version", &[]).await?;
-        lines.push(format!(
-            "PostgreSQL {}: {}",
-            row.get::<_, &str>(0),
-            settings.join(", ")
-        ));
-        let mut syncs = time_syncs(self.folder.path())?;
-        let (p50, p99) = (syncs.percentile(50), syncs.percentile(99));
-        lines.push(format!(
-            "write and sync of 8 KiB: p50 {} ms, p99 {} ms",
-            ms(p50),
-            ms(p99)
-        ));
-        let own = |(name, value): (String, String)| {
-            let is_setting = name.starts_with("AEVON_") && name.contains("__");
-            let is_told = is_setting && name != "AEVON_DATABASE__URL";
-            is_told.then(|| format!("{name}={value}"))
-        };
-        let own: Vec<String> = std::env::vars().filter_map(own).collect();
-        if !own.is_empty() {
-            lines.push(format!("services also had: {}", own.join(" ")));
-        }
-        Ok(lines)
+    /// What has to stand beside every number.
+    pub(crate) async fn conditions(&self) -> Result<Conditions> {
+        let settings = self.settings.iter().map(String::as_str);
+        Conditions::read(&self.admin, settings, self.folder.path()).await
     }
 }
 
@@ -222,42 +185,4 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
     // How a connection ends is its client's to notice.
     tokio::spawn(driver);
     Ok(client)
-}
-
-/// The program without its folder, and what it was told.
-fn command_line() -> String {
-    let mut words = std::env::args();
-    let program = words.next().unwrap_or_default();
-    let name = Path::new(&program)
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    std::iter::once(name)
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn processor() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line
-        .and_then(|line| line.split_once(':'))
-        .map(|(_, name)| name.trim().to_owned());
-    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
-}
-
-/// What a commit waits for at least, in a folder of the same kind as the cluster's.
-fn time_syncs(folder: &Path) -> Result<Tally> {
-    const ROUNDS: usize = 100;
-    let mut file = File::create(folder.join("sync"))?;
-    let mut tally = Tally::default();
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        file.write_all(&[7; 8192])?;
-        file.sync_data()?;
-        tally.add(began.elapsed());
-    }
-    Ok(tally)
 }

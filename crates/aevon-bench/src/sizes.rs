@@ -38,8 +38,17 @@ pub(crate) struct Growth {
 
 impl Growth {
     fn per_event(&self, size: impl Fn(&Sizes) -> i64) -> String {
+        thousands(self.bytes_of(size))
+    }
+
+    fn bytes_of(&self, size: impl Fn(&Sizes) -> i64) -> f64 {
         let grown = size(&self.after) - size(&self.before);
-        thousands(grown as f64 / self.events.max(1) as f64)
+        grown as f64 / self.events.max(1) as f64
+    }
+
+    /// Bytes per event, of the table and its indexes.
+    pub(crate) fn bytes_per_event(&self) -> f64 {
+        self.bytes_of(Sizes::total)
     }
 }
 

@@ -3,20 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use crate::bench::Bench;
-use crate::figures::Spent;
+use crate::figures::{Micros, Spent, micros_cells};
 use crate::log::fill;
 use crate::report::{Section, percent, thousands};
 use crate::rig::{RULE_COUNT, connect};
 use crate::service::{AGGREGATOR, Service};
-use crate::sweep_limit::{self, Buckets};
+use crate::sweep_limit::{self, Buckets, FOLDS};
 use crate::workload::PRINCIPALS;
 
-const DENSE_PRINCIPALS: u32 = 100;
+pub(crate) const DENSE_PRINCIPALS: u32 = 100;
 const DEADLINE: Duration = Duration::from_secs(1800);
 const POLL: Duration = Duration::from_millis(5);
 
@@ -43,95 +43,172 @@ pub(crate) async fn measure(bench: &Bench) -> Result<bool> {
     Ok(section.print())
 }
 
+/// A log of one hour that nothing is swept of.
+pub(crate) struct Log {
+    database: &'static str,
+    events: u64,
+    /// `10,000 principals`.
+    pub(crate) what: String,
+}
+
+impl Log {
+    pub(crate) async fn fill(
+        bench: &Bench,
+        database: &'static str,
+        principals: u32,
+    ) -> Result<Self> {
+        let url = bench.rig.empty_database(database).await?;
+        eprintln!("sweep of {principals} principals");
+        Ok(Self {
+            database,
+            events: fill(&url, bench.last_hour(bench.preload, principals)).await?,
+            what: format!("{} principals", thousands(principals.into())),
+        })
+    }
+
+    fn rate(&self, took: Duration) -> f64 {
+        self.events as f64 / took.as_secs_f64()
+    }
+
+    pub(crate) async fn drop(self, bench: &Bench) -> Result<()> {
+        bench.rig.drop_database(self.database).await
+    }
+}
+
+/// A swept copy of a log.
+pub(crate) struct Outcome {
+    /// Events a second.
+    pub(crate) rate: f64,
+    swept: Swept,
+    pub(crate) buckets: Buckets,
+    url: String,
+}
+
+impl Outcome {
+    fn cells(&self, what: String, beside: String) -> [String; 7] {
+        let [postgres, service] = micros_cells(self.swept.cpu);
+        [
+            what,
+            thousands(self.rate),
+            format!("{:.2}", self.swept.took.as_secs_f64()),
+            thousands(self.buckets.rows as f64),
+            beside,
+            postgres,
+            service,
+        ]
+    }
+}
+
+/// What sorted SQL does, on a copy that is gone afterwards.
+pub(crate) async fn by_sql(bench: &Bench, log: &Log) -> Result<Outcome> {
+    let name = "bench_sweep_sql";
+    let url = bench.rig.copy_database(log.database, name).await?;
+    bench.rig.settle().await?;
+    eprintln!("sorted SQL, {}", log.what);
+    let spent = Spent::begin(bench.rig.postgres_pid(), None);
+    let took = sweep_limit::write(&url).await?;
+    let cpu = spent.per_event(log.events);
+    let buckets = Buckets::read(&connect(&url).await?).await?;
+    bench.rig.drop_database(name).await?;
+    Ok(Outcome {
+        rate: log.rate(took),
+        swept: Swept { took, cpu },
+        buckets,
+        url,
+    })
+}
+
+/// What so many aggregators do, on a copy of this name that stays.
+pub(crate) async fn by_service(
+    bench: &Bench,
+    log: &Log,
+    name: &str,
+    processes: usize,
+) -> Result<Outcome> {
+    let url = bench.rig.copy_database(log.database, name).await?;
+    eprintln!("{processes} of aggregator-svc, {}", log.what);
+    let mut swept = sweep_all(bench, &url, processes).await?;
+    if processes > 1 {
+        // What was measured is one of them only.
+        swept.cpu[1] = None;
+    }
+    let buckets = Buckets::read(&connect(&url).await?).await?;
+    Ok(Outcome {
+        rate: log.rate(swept.took),
+        swept,
+        buckets,
+        url,
+    })
+}
+
+/// Holds what was swept to what SQL wrote.
+pub(crate) fn check_digest(what: &str, found: &Outcome, wanted: &Outcome, section: &mut Section) {
+    let (rows, digest) = (found.buckets.rows, &found.buckets.digest);
+    section.check(&format!("{what}: rows"), rows, wanted.buckets.rows);
+    let what = format!("{what}: digest of all rows");
+    section.check(&what, digest, &wanted.buckets.digest);
+}
+
+/// Holds what was swept to the log.
+pub(crate) async fn check_folds(what: &str, found: &Outcome, section: &mut Section) -> Result<()> {
+    let expected = Buckets::expected_fold(&connect(&found.url).await?).await?;
+    for (fold, (minutes, is_total)) in found.buckets.folds.iter().zip(FOLDS) {
+        let whose = if is_total { "totals" } else { "principals" };
+        let what = format!("{what}: buckets of {minutes} min of {whose} against the log");
+        section.check(&what, fold, &expected);
+    }
+    Ok(())
+}
+
 /// The limit and the service on the same log.
 async fn pair(bench: &Bench, principals: u32, section: &mut Section) -> Result<()> {
-    let (log, name, two) = ("bench_sweep", "bench_sweep_sql", "bench_sweep_two");
-    let url = bench.rig.empty_database(log).await?;
-    eprintln!("sweep of {principals} principals");
-    let events = fill(&url, bench.last_hour(bench.preload, principals)).await?;
-    let what = format!("{} principals", thousands(principals.into()));
-
-    let limit_url = bench.rig.copy_database(log, name).await?;
-    bench.rig.settle().await?;
-    let spent = Spent::begin(bench.rig.postgres_pid(), None);
-    let took = sweep_limit::write(&limit_url).await?;
-    let [cpu, _] = spent.per_event(events);
-    let limit_rate = rate(events, took);
-    let wanted = Buckets::read(&connect(&limit_url).await?).await?;
-    bench.rig.drop_database(name).await?;
-    section.row([
-        format!("limit: sorted SQL, {what}"),
-        thousands(limit_rate),
-        format!("{:.2}", took.as_secs_f64()),
-        thousands(wanted.rows as f64),
-        String::new(),
-        cpu,
-        String::new(),
-    ]);
-
-    let two_url = bench.rig.copy_database(log, two).await?;
-    let mut found = None;
-    for (url, processes) in [(&two_url, 2), (&url, 1)] {
-        let swept = sweep_all(bench, url, processes).await?;
-        let buckets = Buckets::read(&connect(url).await?).await?;
-        let [postgres, service] = swept.cpu;
-        section.row([
-            format!("{processes} of aggregator-svc, {what}"),
-            thousands(rate(events, swept.took)),
-            format!("{:.2}", swept.took.as_secs_f64()),
-            thousands(buckets.rows as f64),
-            percent(rate(events, swept.took), limit_rate),
-            postgres,
-            // Of one of them only.
-            if processes == 1 {
-                service
-            } else {
-                String::new()
-            },
-        ]);
-        section.check(
-            &format!("{what}: digest of all rows by {processes}"),
-            &buckets.digest,
-            &wanted.digest,
-        );
-        found = Some(buckets);
+    let (one, two) = ("bench_sweep_one", "bench_sweep_two");
+    let log = Log::fill(bench, "bench_sweep", principals).await?;
+    let what = &log.what;
+    let limit = by_sql(bench, &log).await?;
+    section.row(limit.cells(format!("limit: sorted SQL, {what}"), String::new()));
+    for (name, processes) in [(two, 2), (one, 1)] {
+        let found = by_service(bench, &log, name, processes).await?;
+        let beside = percent(found.rate, limit.rate);
+        section.row(found.cells(format!("{processes} of aggregator-svc, {what}"), beside));
+        check_digest(&format!("{what} by {processes}"), &found, &limit, section);
+        if processes == 1 {
+            check_folds(what, &found, section).await?;
+            note_updates(&connect(&found.url).await?, what, section).await?;
+            rebuild(bench, &log, &found, &limit, section).await?;
+        }
+        bench.rig.drop_database(name).await?;
     }
-    bench.rig.drop_database(two).await?;
-    let found = found.context("nothing was swept")?;
-    let client = connect(&url).await?;
-    let expected = Buckets::expected_fold(&client).await?;
-    note_updates(&client, &what, section).await?;
-    for (fold, grain) in found.folds.iter().zip(["minutes", "hours", "days"]) {
-        section.check(&format!("{what}: {grain} against the log"), fold, &expected);
-    }
-    section.check(
-        &format!("{what}: rows against SQL"),
-        found.rows,
-        wanted.rows,
-    );
-    let began = Instant::now();
+    log.drop(bench).await
+}
+
+/// Every rule anew, where all are swept.
+async fn rebuild(
+    bench: &Bench,
+    log: &Log,
+    swept: &Outcome,
+    limit: &Outcome,
+    section: &mut Section,
+) -> Result<()> {
+    let (what, began) = (&log.what, Instant::now());
     for rule in REBUILT {
         let arguments = ["rebuild", "--rule", rule];
-        bench.rig.programs().aevon(&url, &arguments).await?;
+        bench.rig.programs().aevon(&swept.url, &arguments).await?;
     }
     let took = began.elapsed() / u32::try_from(REBUILT.len())?;
     section.row([
         format!("aevon rebuild of one rule, {what}"),
-        thousands(rate(events, took)),
+        thousands(log.rate(took)),
         format!("{:.2}", took.as_secs_f64()),
         String::new(),
-        percent(rate(events, took), limit_rate),
+        percent(log.rate(took), limit.rate),
         String::new(),
         String::new(),
     ]);
-    let rebuilt = Buckets::read(&client).await?;
-    section.check(
-        &format!("{what}: digest of all rows, every rule rebuilt"),
-        rebuilt.digest,
-        wanted.digest,
-    );
-    drop(client);
-    bench.rig.drop_database(log).await
+    let rebuilt = Buckets::read(&connect(&swept.url).await?).await?;
+    let what = format!("{what}: digest of all rows, every rule rebuilt");
+    section.check(&what, rebuilt.digest, limit.buckets.digest.clone());
+    Ok(())
 }
 
 /// The names of the rules of the rig.
@@ -158,16 +235,13 @@ async fn note_updates(client: &Client, what: &str, section: &mut Section) -> Res
     Ok(())
 }
 
-fn rate(events: u64, took: Duration) -> f64 {
-    events as f64 / took.as_secs_f64()
-}
-
 /// A sweep of everything that was in a log.
 #[derive(Debug)]
 pub(crate) struct Swept {
     /// From when the rules stood there to when the last checkpoint reached the head.
     pub(crate) took: Duration,
-    cpu: [String; 2],
+    /// Per event.
+    cpu: Micros,
 }
 
 /// Runs so many aggregators on a log that nobody writes to, until nothing is left and every rule

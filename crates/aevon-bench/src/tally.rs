@@ -1,24 +1,64 @@
 //! What a measured run counted: within a window that opens after the warm-up.
 
+use std::fmt;
 use std::time::{Duration, Instant};
+
+/// How long a measurement takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    /// Before the window opens: caches of principals, connections, plans.
+    pub(crate) warm_up: Duration,
+    pub(crate) measured: Duration,
+}
+
+impl Span {
+    /// So many seconds after a warm-up of two.
+    pub(crate) fn seconds(seconds: u64) -> Self {
+        Self {
+            warm_up: Duration::from_secs(2),
+            measured: Duration::from_secs(seconds),
+        }
+    }
+
+    /// Warm-up included.
+    pub(crate) fn whole(self) -> Duration {
+        self.warm_up + self.measured
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} s", self.measured.as_secs_f64())
+    }
+}
 
 /// When a run is warm, and when it ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     from: Instant,
     to: Instant,
+    /// Whether what was due within counts, whenever it was answered: else slow answers would not.
+    of_due: bool,
 }
 
-/// Before the window opens: caches of principals, connections, plans.
-const WARM_UP: Duration = Duration::from_secs(2);
-
 impl Window {
-    /// A window of so many seconds, after the warm-up, which begins now.
-    pub(crate) fn open(seconds: u64) -> Self {
-        let from = Instant::now() + WARM_UP;
+    /// A window after the warm-up, which begins now.
+    pub(crate) fn open(span: Span) -> Self {
+        let from = Instant::now() + span.warm_up;
         Self {
             from,
-            to: from + Duration::from_secs(seconds),
+            to: from + span.measured,
+            of_due: false,
+        }
+    }
+
+    /// The same for what is due within it, with a warm-up that begins at `start`.
+    pub(crate) fn of_due(start: Instant, span: Span) -> Self {
+        let from = start + span.warm_up;
+        Self {
+            from,
+            to: from + span.measured,
+            of_due: true,
         }
     }
 
@@ -47,11 +87,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts what began at `began` and has ended now; returns whether the window is open still.
+    /// Counts what began, or was due, at `began` and has ended now.
     pub(crate) fn count(&mut self, window: &Window, began: Instant, done: u64) {
         let now = Instant::now();
         self.done_in_all += done;
-        if now >= window.from && now < window.to {
+        let counted = if window.of_due { began } else { now };
+        if counted >= window.from && counted < window.to {
             self.done += done;
             self.add(now - began);
         }

@@ -19,6 +19,8 @@ pub(crate) const TYPES: [&str; 3] = ["api.request", "model.call", "job.done"];
 pub(crate) const MODEL_CALL: usize = 1;
 /// Tokens of an event lie in `1..=MAX_TOKENS`.
 const MAX_TOKENS: u64 = 1000;
+/// Numbers from here on are not in a filled log.
+pub(crate) const FIRST_NEW: u64 = 1 << 40;
 /// An hour.
 pub(crate) const HOUR_US: i64 = 3_600_000_000;
 const ID_LEN: usize = 36;
@@ -122,6 +124,7 @@ pub(crate) struct Shape {
     pub(crate) span_us: i64,
     /// Whether one more principal, numbered behind the others, has a model call in every hour.
     pub(crate) hourly: bool,
+    pub(crate) ids: Ids,
 }
 
 impl Shape {
@@ -158,9 +161,37 @@ impl Shape {
         })
     }
 
+    /// What the id of one of its events begins with: they are numbered in the order of the log, so
+    /// ids of time ascend there, also where one shape is filled in behind another.
+    pub(crate) fn id_ms(self, number: u64) -> u64 {
+        const NUMBERS_PER_MS: u64 = 1000;
+        let begin_ms = u64::try_from((self.end_us - self.span_us) / 1000).unwrap_or(0);
+        let place = number % FIRST_NEW / NUMBERS_PER_MS;
+        self.ids.stamp(begin_ms + place, number)
+    }
+
     /// All principals, the hourly one included.
     pub(crate) fn all_principals(self) -> u32 {
         self.principals + u32::from(self.hourly)
+    }
+}
+
+/// What the ids of events begin with, and so where they go in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// The time, as in a UUID v7.
+    OfTime,
+    /// Nothing that has an order, as in a UUID v4.
+    Random,
+}
+
+impl Ids {
+    /// The first 48 bits of the id of a number.
+    pub(crate) fn stamp(self, ms: u64, number: u64) -> u64 {
+        match self {
+            Self::OfTime => ms,
+            Self::Random => mix(number) >> 16,
+        }
     }
 }
 
@@ -170,12 +201,14 @@ pub(crate) struct Numbers {
     next: Arc<AtomicU64>,
     started: Instant,
     started_ms: u64,
+    ids: Ids,
 }
 
 impl Numbers {
     /// Numbers from `first` on.
-    pub(crate) fn from(first: u64) -> Self {
+    pub(crate) fn from(first: u64, ids: Ids) -> Self {
         Self {
+            ids,
             next: Arc::new(AtomicU64::new(first)),
             started: Instant::now(),
             started_ms: u64::try_from(now_us() / 1000).unwrap_or(0),
@@ -191,6 +224,11 @@ impl Numbers {
     pub(crate) fn now_ms(&self) -> u64 {
         let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
         self.started_ms + passed
+    }
+
+    /// What the id of an event of this millisecond begins with.
+    pub(crate) fn stamp(&self, ms: u64, number: u64) -> u64 {
+        self.ids.stamp(ms, number)
     }
 }
 
@@ -235,7 +273,8 @@ impl Requests {
         let ms = self.numbers.now_ms();
         for (n, (id, principal)) in template.ids.iter().zip(&template.principals).enumerate() {
             let number = first + n as u64;
-            write_id(&mut template.bytes[*id..*id + ID_LEN], ms, number);
+            let stamp = self.numbers.stamp(ms, number);
+            write_id(&mut template.bytes[*id..*id + ID_LEN], stamp, number);
             let index = mix(number) % u64::from(PRINCIPALS);
             write_principal(
                 &mut template.bytes[*principal..*principal + PRINCIPAL_LEN],
@@ -325,8 +364,31 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_a_shape_ascend_where_they_are_of_time_and_not_where_they_are_random() {
+        let shape = |ids| Shape {
+            first: 0,
+            events: 5000,
+            principals: 5,
+            end_us: HOUR_US,
+            span_us: HOUR_US,
+            hourly: false,
+            ids,
+        };
+        let stamps = |ids| -> Vec<u64> {
+            let shape = shape(ids);
+            shape
+                .events()
+                .map(|event| shape.id_ms(event.number))
+                .collect()
+        };
+        assert!(stamps(Ids::OfTime).is_sorted());
+        let random = stamps(Ids::Random);
+        assert!(!random.is_sorted() && random.iter().all(|stamp| *stamp < 1 << 48));
+    }
+
+    #[test]
     fn every_request_is_whole_and_its_events_are_new() {
-        let numbers = Numbers::from(7);
+        let numbers = Numbers::from(7, Ids::OfTime);
         for per_body in [1, 3] {
             let mut requests = Requests::new(per_body, 0, &numbers);
             let mut seen = std::collections::BTreeSet::new();
@@ -360,6 +422,7 @@ mod tests {
             end_us: span_us,
             span_us,
             hourly: true,
+            ids: Ids::OfTime,
         };
         let events: Vec<_> = shape.events().collect();
         assert_eq!(events.len(), 110);

@@ -4,22 +4,22 @@ use anyhow::Result;
 
 use crate::bench::Bench;
 use crate::limits::Means;
-use crate::load;
+use crate::load::{self, Sent};
 use crate::peers::Peer;
 use crate::report::{Section, connections, percent, thousands, times};
 use crate::run::{COLUMNS, Done, Run, Target};
 use crate::service::INGEST;
-use crate::sizes::{self, Growth};
+use crate::sizes;
 use crate::workload::{Numbers, Requests};
 
 /// A usual pool.
-const POOL: u64 = 16;
+pub(crate) const POOL: u64 = 16;
 /// One alone is the idle system.
 const SINGLE_CONNECTIONS: [u64; 3] = [1, 64, MANY];
-const MANY: u64 = 256;
+pub(crate) const MANY: u64 = 256;
 /// One, and one a core of a small machine.
 const COPY_CONNECTIONS: [u64; 2] = [1, 2];
-const BATCH_CONNECTIONS: u64 = 16;
+pub(crate) const BATCH_CONNECTIONS: u64 = 16;
 const BATCH_BODIES: [u64; 2] = [1000, 100];
 
 /// Single events, one a request.
@@ -36,7 +36,13 @@ pub(crate) async fn single(bench: &Bench) -> Result<bool> {
     };
     for count in SINGLE_CONNECTIONS {
         let done = run
-            .http(Target::service(&service), count, 1, &mut section)
+            .http(
+                Target::service(&service),
+                count,
+                1,
+                Sent::Once,
+                &mut section,
+            )
             .await?;
         let beside = match count {
             1 => format!("p50 {}", times(done.p50, limits.alone.p50)),
@@ -77,17 +83,15 @@ async fn single_limits(bench: &Bench, section: &mut Section) -> Result<SingleLim
     section.row(pool.cells(&format!("limit: prepared INSERT, {POOL} connections"), ""));
 
     let peer = Peer::inserting(&run.url, POOL).await?;
-    let inserting = run.http(Target::peer(&peer), MANY, 1, section).await?;
+    let inserting = run
+        .http(Target::peer(&peer), MANY, 1, Sent::Once, section)
+        .await?;
     peer.stop().await;
     let what = format!("peer: a server that INSERTs over a pool of {POOL}, {MANY} connections");
     section.row(inserting.cells(&what, &times(inserting.rate, pool.rate)));
     bench.rig.drop_database(name).await?;
 
-    eprintln!("a server that answers 202, {} s", bench.seconds);
-    let peer = Peer::answering()?;
-    let (load, window) = load::write(peer.port(), MANY, 1, bench.seconds, &numbers).await?;
-    peer.stop().await;
-    let answering = Done::new(load.tally, &window, Default::default(), Growth::default());
+    let answering = answering(bench, &numbers).await?;
     let what = format!("peer: a server that parses and answers 202, {MANY} connections");
     section.row(answering.cells(&what, &times(answering.rate, pool.rate)));
     Ok(SingleLimits {
@@ -95,6 +99,18 @@ async fn single_limits(bench: &Bench, section: &mut Section) -> Result<SingleLim
         pool,
         inserting,
         answering,
+    })
+}
+
+/// A server that parses and answers 202.
+pub(crate) async fn answering(bench: &Bench, numbers: &Numbers) -> Result<Done> {
+    eprintln!("a server that answers 202, {}", bench.span);
+    let peer = Peer::answering()?;
+    let (load, window) = load::write(peer.port(), MANY, 1, Sent::Once, bench.span, numbers).await?;
+    peer.stop().await;
+    Ok(Done {
+        generator: load.generator,
+        ..Done::of(load.tally, &window)
     })
 }
 
@@ -125,7 +141,13 @@ pub(crate) async fn batch(bench: &Bench) -> Result<bool> {
         };
         let target = Target::service(&service);
         let done = run
-            .http(target, BATCH_CONNECTIONS, per_body, &mut section)
+            .http(
+                target,
+                BATCH_CONNECTIONS,
+                per_body,
+                Sent::Once,
+                &mut section,
+            )
             .await?;
         let beside: Vec<_> = limits
             .iter()
@@ -143,7 +165,7 @@ pub(crate) async fn batch(bench: &Bench) -> Result<bool> {
 }
 
 fn about(section: &mut Section, bench: &Bench) {
-    let bytes = Requests::new(1000, 0, &Numbers::from(0)).bytes_per_event();
+    let bytes = Requests::new(1000, 0, &bench.numbers()).bytes_per_event();
     section.note(format!(
         "events of {bytes} bytes of JSON; {} events in the log before; CPU is per event",
         thousands(bench.preload as f64)
