@@ -3,7 +3,7 @@
 //! [`TARGETS`] is run over the corpus, and over mutations of it, by the tests of this crate; without
 //! end by the programs of `fuzz/` (`make fuzz`). Each function panics where something does not hold.
 
-use aevon_core::event::{Limits, NewEvent, Receipt, Refusal, cloud, native};
+use aevon_core::event::{Limits, NewEvent, RECEIVED_MARK, Receipt, Refusal, cloud, native};
 use aevon_core::filter::{Filter, Subject};
 use aevon_core::fold::Fact;
 use aevon_core::position::{Position, Version};
@@ -11,6 +11,7 @@ use aevon_core::rule::Rule;
 use aevon_core::schema::{Schema, SchemaCheck, Schemas};
 use aevon_core::time::Timestamp;
 use projection_svc::read_question;
+use serde_json::{Map, Value};
 
 /// Takes bytes as somebody may send them.
 pub type Target = fn(&[u8]);
@@ -68,6 +69,16 @@ fn check_event(event: &NewEvent) {
     assert_eq!(again.occurred_at, event.occurred_at);
     assert_eq!(again.schema_version, event.schema_version);
     assert_eq!(again.data, event.data);
+    assert_eq!(metadata(&again), metadata(event));
+}
+
+/// The metadata of an event, but for the mark that its time is that of its receipt: written, it has a time.
+fn metadata(event: &NewEvent) -> Map<String, Value> {
+    let read = serde_json::from_str(&event.metadata);
+    let mut metadata: Map<String, Value> = read.unwrap_or_else(|error| panic!("metadata: {error}"));
+    let mark = metadata.remove(RECEIVED_MARK);
+    assert_eq!(mark.is_some(), event.is_time_received);
+    metadata
 }
 
 /// A line of a body in Aevon's own format.

@@ -3,6 +3,7 @@
 use aevon_core::calendar::Zone;
 use aevon_core::json::Path;
 use aevon_core::labels::Grouping;
+use aevon_core::operator::Operator;
 use aevon_core::state::{Fill, Granularity, Question, Range};
 use aevon_schema::state::{RuleState, Selection, StateError};
 use aevon_testkit::oracle::{OracleEvent, fold, shown};
@@ -187,10 +188,19 @@ pub(crate) fn check_sent(
     }
 }
 
-/// Whether an answer may be refused so: a bound, or a question that these rules don't answer.
-pub(crate) fn is_refusal(error: &StateError) -> bool {
-    matches!(
-        error,
-        StateError::TooLarge(_) | StateError::UnknownDimension { .. } | StateError::NotLatest(_)
-    )
+/// Whether a question may be refused so: for a bound, for a dimension that was asked for and that the rule has not,
+/// or as only what is latest can be carried on.
+pub(crate) fn is_refusal(error: &StateError, asked: &Question) -> bool {
+    match error {
+        StateError::TooLarge(_) => true,
+        StateError::UnknownDimension { rule, dimension } => {
+            let mut of_question = asked.grouping.by.iter().chain(asked.grouping.keep.keys());
+            let named = of_question.find(|path| path.short() == *dimension);
+            named.is_some_and(|path| !rule.group_by.contains(path))
+        }
+        StateError::NotLatest(rule) => {
+            asked.fill == Fill::Previous && rule.operator != Operator::Latest
+        }
+        _ => false,
+    }
 }

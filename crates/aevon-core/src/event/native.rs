@@ -3,7 +3,7 @@
 use super::reader::{Fields, Reader, future_refusal};
 use super::{
     Fault, FaultCode, NewEvent, RECEIVED_MARK, RESERVED_METADATA_PREFIX, Receipt, Refusal,
-    VOID_TYPE, void,
+    VOID_TYPE, is_foreign, void,
 };
 use crate::identity::UNIT_SEPARATOR;
 use crate::json;
@@ -56,7 +56,9 @@ pub fn parse(raw: &str, receipt: &Receipt<'_>) -> Result<NewEvent, Refusal> {
     }
     let occurred_at = occurred_at.unwrap_or(receipt.at);
     let mut refusals = future_refusal("occurred_at", occurred_at, receipt);
-    if let (Some(event_type), Some(data)) = (&event_type, data) {
+    // What the schema of another tenant asks for is not its sender's to know.
+    let is_foreign = is_foreign(&reader.faults);
+    if let (Some(event_type), Some(data), false) = (&event_type, data, is_foreign) {
         let tenant_id = tenant_id.as_deref();
         let schemas = receipt.schemas;
         refusals.extend(schemas.faults(tenant_id, event_type, schema_version, data, "/data"));

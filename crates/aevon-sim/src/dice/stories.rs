@@ -134,7 +134,10 @@ impl Dice {
         story.push(Operation::Activate(200, None));
         story.push(Operation::Rebuild(name, None));
         story.extend(self.sweeps(false));
-        story.push(Operation::Switch(name, self.trouble(&OF_RULES)));
+        story.push(match self.is_one_in(4) {
+            true => Operation::GiveUp(name, self.trouble(&OF_RULES)),
+            false => Operation::Switch(name, self.trouble(&OF_RULES)),
+        });
         story.push(Operation::Discard(self.trouble(&OF_DISCARDS)));
         story.push(Operation::Read {
             principal: self.byte(3),

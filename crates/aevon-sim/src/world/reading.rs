@@ -74,13 +74,13 @@ impl World {
         self.counted.reads += 1;
         match read(&self.reader.database, PARTITIONS, query, BUDGET).await {
             Ok(state) => Ok(Some(state)),
-            Err(error) => self.refused(&error).map(|()| None),
+            Err(error) => self.refused(&error, &query.question).map(|()| None),
         }
     }
 
-    fn refused(&mut self, error: &StateError) -> Result<(), Violation> {
+    fn refused(&mut self, error: &StateError, asked: &Question) -> Result<(), Violation> {
         self.counted.refused += 1;
-        match is_refusal(error) {
+        match is_refusal(error, asked) {
             true => Ok(()),
             false => Violation::of(format!(
                 "a read failed: {}",
@@ -110,7 +110,7 @@ impl World {
         let compared = compare::compare(&self.reader.database, PARTITIONS, &query, BUDGET).await;
         let compared = match compared {
             Ok(compared) => compared,
-            Err(error) => return self.refused(&error),
+            Err(error) => return self.refused(&error, &query.question),
         };
         if !compared.agrees() {
             let differences = compared.differences;
@@ -148,7 +148,7 @@ impl World {
         self.counted.reads += 1;
         let state = match total(&self.reader.database, PARTITIONS, &query, BUDGET).await {
             Ok(state) => state,
-            Err(error) => return self.refused(&error),
+            Err(error) => return self.refused(&error, &query.question),
         };
         if state.version != version {
             let given = &state.version;
@@ -189,7 +189,7 @@ impl World {
             let page = list(&self.reader.database, PARTITIONS, &query, &which, BUDGET).await;
             let page = match page {
                 Ok(page) => page,
-                Err(error) => return self.refused(&error),
+                Err(error) => return self.refused(&error, &query.question),
             };
             if page.version != version || page.items.len() > limit {
                 return Violation::of(format!("a page of {} is not of {version}", page.version));

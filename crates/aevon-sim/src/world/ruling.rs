@@ -246,10 +246,28 @@ impl World {
         trouble: Option<Trouble>,
     ) -> Result<(), Violation> {
         let name = name(nth);
+        let is_begun = self.is_rebuilding(&name).await?;
         let work = async |connection: &mut Connection| rebuild::give_up(connection, &name).await;
-        self.rule(trouble, work).await?;
-        self.rebuilds.remove(&name);
+        match self.rule(trouble, work).await? {
+            Told::All(given_up) if given_up != is_begun => {
+                return Violation::of(format!("{name}: given up: {given_up}, begun: {is_begun}"));
+            }
+            Told::All(_) | Told::Nothing { is_committed: true } => {
+                if self.is_rebuilding(&name).await? {
+                    return Violation::of(format!("{name}: its rebuild was given up and goes on"));
+                }
+                self.rebuilds.remove(&name);
+            }
+            Told::Nothing { .. } => {}
+        }
         Ok(())
+    }
+
+    async fn is_rebuilding(&self, name: &str) -> Result<bool, Violation> {
+        let query =
+            "SELECT EXISTS (SELECT FROM rules WHERE name = $1 AND next_generation IS NOT NULL)";
+        let row = self.observer.query_one(query, &[&name]).await;
+        Ok(row.map_err(Violation::from_observer)?.get(0))
     }
 }
 

@@ -127,7 +127,8 @@ impl World {
             }
             _ => {
                 "UPDATE sweep_checkpoints SET seq = $3, totals_seq = $3, links_seq = $3 \
-                 WHERE partition = $1 AND seq = $2"
+                 WHERE partition = $1 AND seq = $2 \
+                 AND (rule_no, generation) IN (SELECT rule_no, generation FROM swept_generations)"
             }
         };
         let Swept {

@@ -18,6 +18,11 @@ const LISTS: [&str; 6] = [
 ];
 const REJECTED: &str = "/v1/rejected/acme?limit=1";
 
+/// Stands in everything of another tenant.
+const ELSEWHERE: &str = "elsewhere";
+/// The same of another principal.
+const BESIDE: &str = "beside";
+
 /// What nobody would put into a cursor.
 fn rubbish() -> Vec<Value> {
     vec![
@@ -98,6 +103,14 @@ async fn try_all(service: &Service, list: &str, wrong: &mut Vec<String>) -> usiz
         let made_of = URL_SAFE_NO_PAD.decode(&cursor).unwrap_or_default();
         let made_of = String::from_utf8_lossy(&made_of);
         let is_refused = [400, 404].contains(&answer.status) && answer.body["detail"].is_string();
+        let body = answer.body.to_string();
+        let is_of_list =
+            !body.contains(ELSEWHERE) && (!list.contains("p0") || !body.contains(BESIDE));
+        if answer.status == 200 && !is_of_list {
+            wrong.push(format!(
+                "{list} with {made_of:.200} gives what is not its own: {answer:?}"
+            ));
+        }
         if answer.status != 200 && !is_refused {
             wrong.push(format!("{list} with {made_of:.200}: {answer:?}"));
         }
@@ -118,6 +131,11 @@ async fn a_cursor_that_no_list_gave_is_refused_or_a_place_of_the_list() {
         })
         .collect();
     events.extend(["x", "y"].map(|id| event("p", id, "{}").replace(r#""t""#, r#""aevon.x""#)));
+    for n in 0..12 {
+        let of = |marked: &str| event(&format!("{marked}_{n}"), marked, r#"{"n":1}"#);
+        events.push(of(BESIDE));
+        events.push(of(ELSEWHERE).replace(r#""acme""#, &format!(r#""{ELSEWHERE}""#)));
+    }
     assert_eq!(system.ingest.post(array(&events)).await.status, 207);
     let mut wrong = Vec::new();
     for list in LISTS {

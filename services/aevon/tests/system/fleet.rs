@@ -1,7 +1,7 @@
 //! Several processes of each service on one database, started again where they are killed, as
 //! Kubernetes would; and a durable Postgres that can be killed too.
 
-use crate::support::{DEADLINE, Service, Target, apply_to, text};
+use crate::support::{DEADLINE, Service, Target, apply_to, array, event, text};
 use aevon_postgres::{Account, Server, ServerOptions};
 use aevon_testkit::eventually;
 use aevon_testkit::template::connect;
@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
@@ -88,10 +89,11 @@ impl Pod {
         *self.started.lock().unwrap() = Instant::now();
     }
 
-    /// Waits until it does its work again: a probe is stored by it, or seen by it, or it sweeps. It has
+    /// Waits until it does its work again: new events of all partitions are stored by it, or it answers, or it
+    /// sweeps. It has
     /// [`RECOVERY`] from the moment on at which Postgres was back, or at which it was started itself,
     /// if that was later, however long ago either was; how long it took.
-    async fn serves(&self, back: Instant, probe: &str) -> Duration {
+    async fn serves(&self, back: Instant) -> Duration {
         let since = back.max(*self.started.lock().unwrap());
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -105,8 +107,8 @@ impl Pod {
                 let target = self.target();
                 let works = match self.name {
                     "ingest-svc" => {
-                        let sent = target.try_post(probe.to_owned()).await;
-                        sent.is_some_and(|answer| [200, 202].contains(&answer.status))
+                        let sent = target.try_post(probe()).await;
+                        sent.is_some_and(|answer| answer.body["accepted"] == PROBES)
                     }
                     "projection-svc" => {
                         let state = target.try_get("/v1/state/acme/probe?rule=total").await;
@@ -130,6 +132,17 @@ impl Pod {
         .await;
         since.elapsed()
     }
+}
+
+/// Principals of a probe: so many that each partition has some.
+const PROBES: usize = 64;
+
+/// Events that were never sent before, of principals of all partitions.
+fn probe() -> String {
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    let id = format!("probe-{}", SENT.fetch_add(1, Ordering::Relaxed));
+    let events = (0..PROBES).map(|n| event(&format!("probe_{n}"), &id, r#"{"n":1}"#));
+    array(&events.collect::<Vec<_>>())
 }
 
 /// The value of a metric without labels.
@@ -215,8 +228,7 @@ impl Fleet {
     /// Waits until every process does its work again, each in its time since Postgres was back; the
     /// longest that one took. How soon the buckets hold everything is a matter of the load.
     pub(crate) async fn serves(&self, back: Instant) -> Duration {
-        let probe = crate::support::event("probe", "probe", r#"{"n":1}"#);
-        let pods = self.pods.iter().map(|pod| pod.serves(back, &probe));
+        let pods = self.pods.iter().map(|pod| pod.serves(back));
         let took = futures_util::future::join_all(pods).await;
         took.into_iter().max().unwrap_or_default()
     }

@@ -30,7 +30,8 @@ async fn start() -> System {
     for (folder, name) in [("_platform", "plain"), ("acme", MARK)] {
         let folder = schemas.path().join(folder).join("model.call");
         std::fs::create_dir_all(&folder).unwrap();
-        let schema = format!("title: {name}\ntype: object\n");
+        let schema =
+            format!("title: {name}\ntype: object\nproperties: {{guess: {{const: {name}}}}}\n");
         std::fs::write(folder.join("v1.yaml"), schema).unwrap();
     }
     let settings = [
@@ -249,6 +250,8 @@ impl Walked {
             // Of several events each is refused by itself.
             let is_refused = refused.body.to_string().contains("forbidden");
             assert!(refused.status >= 400 && is_refused, "{what}: {refused:?}");
+            let of_nobody = send(service, method, &about_nobody(&forged), &keys.other).await;
+            assert_eq!(told(&refused), told(&of_nobody), "{what}");
         }
         let scopeless = send(service, method, &forged, &keys.scopeless).await;
         assert_eq!(scopeless.status, 403, "{what}: {scopeless:?}");
@@ -299,7 +302,27 @@ async fn another_tenants_key_learns_nothing_on_any_route() {
         guarded > 100 && marked > 20,
         "{guarded} requests with keys, {public} without, {marked} tell acme its own"
     );
+    no_schema_is_told(&system, &keys).await;
     nothing_is_forged(&system, &keys.acme).await;
+}
+
+/// Whoever sends in acme's name is not told what acme's own schema asks for, and hears the same as in the name
+/// of a tenant that is not there.
+async fn no_schema_is_told(system: &System, keys: &Keys) {
+    let event = json!({
+        "tenant_id": "acme", "principal_id": "user_123", "id": "e1", "type": "model.call",
+        "schema_version": 1, "occurred_at": "2026-02-11T10:30:00Z", "data": {"guess": "a guess"},
+    });
+    for body in [event.clone(), json!([event, event])] {
+        let forged = plain("/v1/events", body.to_string());
+        let own = send(&system.ingest, &Method::POST, &forged, &keys.acme).await;
+        assert!(own.body.to_string().contains(MARK), "{own:?}");
+        let refused = send(&system.ingest, &Method::POST, &forged, &keys.other).await;
+        assert!(!refused.body.to_string().contains("guess"), "{refused:?}");
+        let of_nobody = about_nobody(&forged);
+        let of_nobody = send(&system.ingest, &Method::POST, &of_nobody, &keys.other).await;
+        assert_eq!(told(&refused), told(&of_nobody));
+    }
 }
 
 /// Nothing came of what others sent in acme's name: neither an event, nor one that was refused. What it
