@@ -293,10 +293,23 @@ impl Done {
         let statuses = self.ingest.statuses();
         let offered = format!("p50 {} ms; answers {statuses}", ms(ingest.percentile(50)));
         card.note(Id::MixedP99, offered);
+        for (id, load) in [
+            (Id::MixedP99, &self.ingest),
+            (Id::MixedReadP99, &self.reads),
+        ] {
+            if load.failures() > 0 {
+                card.miss(id, format!("{} requests were not taken", load.failures()));
+            }
+        }
         if let Some([second, last]) = self.quarters(|slice| slice.sample.lag as f64) {
             // Nearly no lag may double and is none still.
             let usual = USUAL_LAG_S * rate as f64;
-            card.beside(Id::Lag, last.max(usual), second.max(usual));
+            let before = if last < usual {
+                second.max(last).max(1.0)
+            } else {
+                second
+            };
+            card.beside(Id::Lag, last, before);
             let largest = self
                 .slices
                 .iter()
@@ -308,7 +321,7 @@ impl Done {
                 format!("{second} in the second quarter, {last} in the last, {largest} at most");
             card.note(
                 Id::Lag,
-                format!("{lag}; less than {} counts as that", thousands(usual)),
+                format!("{lag}; less than {} may double", thousands(usual)),
             );
         }
         let memory = |at: usize| self.quarters(move |slice| slice.sample.memory[at]);
@@ -420,6 +433,13 @@ mod tests {
         assert!(reached(&done(|at| at * 1000, |_| 30.0)));
         assert!(!reached(&done(|at| at * 10_000, |_| 30.0)));
         assert!(!reached(&done(|_| 0, |at| 30.0 + at as f64)));
+    }
+
+    #[test]
+    fn a_refusal_misses_the_goal_however_quick_it_is() {
+        let mut done = done(|_| 0, |_| 30.0);
+        done.ingest.statuses = [(202, 1000), (503, 1)].into();
+        assert_eq!(done.card(60_000).missed(), 1);
     }
 
     #[test]
