@@ -8,13 +8,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, SPAN_US};
+use crate::findings::{Findings, Part};
 use crate::goals::card::Card;
 use crate::goals::{Id, Verdict};
 use crate::load::Sent;
 use crate::log::{Heads, fill};
 use crate::outputs::{Outputs, Plots};
 use crate::read::{Reads, USUAL_SPAN_US};
-use crate::report::{self, Section, list, ms, thousands};
+use crate::report::{Section, ms, thousands};
 use crate::rig::{Rig, connect};
 use crate::run::{Run, Target};
 use crate::service::INGEST;
@@ -24,7 +25,6 @@ use crate::tally::Span;
 use crate::workload::{FIRST_NEW, Ids, Numbers, PRINCIPALS, Shape};
 use crate::write::BATCH_CONNECTIONS;
 
-const NAME: &str = "growth";
 const BODY: u64 = 1000;
 /// Of the log and its indexes, and of the buckets of an event of three rules; with what VACUUM and the
 /// write-ahead log want beside it.
@@ -89,56 +89,40 @@ pub(crate) async fn measure(rig: Rig, options: &Options) -> Result<bool> {
         "--events: sizes have to ascend from 1 on"
     );
     options.outputs.check(&["growth"])?;
-    let conditions = rig.conditions().await?;
+    let mut findings = Findings::begin(rig.conditions().await?);
     let bench = Bench::new(rig, Span::seconds(options.seconds), options.events[0]);
-    let mut section = Section::new("Checks", &[]);
-    let (mut points, mut stops) = (Vec::new(), Vec::new());
+    let (mut points, mut lines) = (Vec::new(), Vec::new());
     for ids in [Ids::OfTime, Ids::Random] {
-        stops.extend(grow(&bench, options, ids, &mut points, &mut section).await?);
+        match grow(&bench, options, ids, &mut points, &mut findings.checks).await {
+            Ok(stopped) => lines.extend(stopped),
+            // What was measured until then is not lost.
+            Err(error) => findings.failures.push(format!(
+                "{} ids were not measured to the end: {error:#}",
+                name(ids)
+            )),
+        }
     }
-    let card = card(&points);
-    let (checks, wrong) = section.checks();
-    let mut lines = conditions.lines();
+    findings.card = card(&points);
     lines.push(format!(
         "bodies of {BODY} by {BATCH_CONNECTIONS} connections, then a sweep of what they brought, then \
          reads of 30 d by one connection, each into the same log, of 10,000 principals over a year, all \
          swept before; caches of files were {}dropped before",
         if options.drop_caches { "" } else { "not " }
     ));
-    lines.extend(stops);
-    lines.push(format!(
-        "{} of {checks} checks of counts and sums held",
-        checks - wrong.len()
-    ));
     let mut table = Section::new("Growth", &COLUMNS);
     points.iter().for_each(|point| table.row(point.cells()));
-    let mut text = format!(
-        "{}\n{}\n{}\n",
-        list(&lines),
-        card.markdown(),
-        table.markdown()
-    );
+    let mut text = format!("{}\n{}\n", findings.told(lines), table.markdown());
     for (name, plot) in plots(&points) {
         options.plots.write(name, &plot.svg())?;
         text += &options.plots.shown(name, &plot.told());
     }
-    report::print(&format!("## Growth\n\n{text}"));
-    for line in &wrong {
-        eprintln!("{line}");
-    }
-    options.outputs.json(|| {
-        json!({
-            "conditions": conditions.json(),
-            "goals": card.json(),
-            "missed": card.missed(),
-            "points": points.iter().map(Point::json).collect::<Value>(),
-            "checks": {"held": checks - wrong.len(), "wrong": wrong},
-        })
-    })?;
-    if section.is_right() {
-        options.outputs.replace("growth", &text)?;
-    }
-    Ok(section.is_right())
+    let part = Part {
+        title: "Growth",
+        marker: "growth",
+        text,
+    };
+    let more = json!({"points": points.iter().map(Point::json).collect::<Value>()});
+    findings.leave(&options.outputs, &[part], more)
 }
 
 /// Grows one log through the sizes; why it ended before the last of them, if it did.
@@ -149,7 +133,11 @@ async fn grow(
     points: &mut Vec<Point>,
     section: &mut Section,
 ) -> Result<Option<String>> {
-    let url = bench.rig.empty_database(NAME).await?;
+    let database = match ids {
+        Ids::OfTime => "growth_of_time",
+        Ids::Random => "growth_random",
+    };
+    let url = bench.rig.empty_database(database).await?;
     let mut stopped = None;
     for (stage, &size) in (0..).zip(&options.events) {
         let there = Heads::read(&connect(&url).await?).await?.events();
@@ -185,7 +173,7 @@ async fn grow(
         }
         points.push(point(bench, &url, stage, ids, section).await?);
     }
-    bench.rig.drop_database(NAME).await?;
+    bench.rig.drop_database(database).await?;
     Ok(stopped)
 }
 

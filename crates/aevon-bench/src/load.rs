@@ -55,9 +55,9 @@ impl Load {
         self.broken == 0 && self.statuses.keys().all(|status| *status < 500)
     }
 
-    /// Answers of 5xx, and requests that got none.
+    /// Answers that are no success, which may be quick, and requests that got none.
     pub(crate) fn failures(&self) -> u64 {
-        let failed = self.statuses.iter().filter(|(status, _)| **status >= 500);
+        let failed = self.statuses.iter().filter(|(status, _)| **status >= 300);
         failed.map(|(_, count)| count).sum::<u64>() + self.broken
     }
 

@@ -240,12 +240,20 @@ pub(crate) struct Totals {
 impl Totals {
     /// Of what lies behind these heads.
     pub(crate) async fn behind(client: &Client, heads: &Heads) -> Result<Self> {
-        let query = "SELECT count(e.*), coalesce(sum((e.data ->> 'tokens')::bigint), 0)::bigint \
+        // What lies behind is a small part: the planner is not to read the whole log for it.
+        client
+            .batch_execute(
+                "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off",
+            )
+            .await?;
+        let query = "SELECT count(*), coalesce(sum((e.data ->> 'tokens')::bigint), 0)::bigint \
                      FROM unnest($1::int[], $2::bigint[]) AS h (partition, seq) \
-                     JOIN events e ON e.partition = h.partition AND e.seq > h.seq";
+                     CROSS JOIN LATERAL (SELECT n.data FROM events n \
+                     WHERE n.partition = h.partition AND n.seq > h.seq OFFSET 0) e";
         let row = client
             .query_one(query, &[&heads.partitions, &heads.seqs])
             .await?;
+        client.batch_execute("COMMIT").await?;
         Ok(Self {
             events: row.get(0),
             tokens: row.get(1),

@@ -6,6 +6,7 @@ mod cli;
 mod conditions;
 mod document;
 mod figures;
+mod findings;
 mod goals;
 mod growth;
 mod http;

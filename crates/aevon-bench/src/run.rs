@@ -73,7 +73,7 @@ pub(crate) struct Done {
     pub(crate) growth: Growth,
     /// The share of one processor that the load generator took.
     pub(crate) generator: f64,
-    /// Answers of 5xx, and none at all.
+    /// Answers that are no success, and none at all.
     pub(crate) failures: u64,
 }
 

@@ -12,6 +12,7 @@ use tokio_postgres::Client;
 
 use crate::bench::Bench;
 use crate::figures::{OwnTime, memory_of};
+use crate::findings::{Findings, Part};
 use crate::goals::card::{Card, median};
 use crate::goals::{Id, Verdict};
 use crate::load::Load;
@@ -20,7 +21,7 @@ use crate::open::{self, Arrivals};
 use crate::outputs::{Outputs, Plots};
 use crate::process::mib;
 use crate::read::{any_principal, asks, request};
-use crate::report::{self, Section, list, ms, percent, thousands};
+use crate::report::{Section, ms, percent, thousands};
 use crate::rig::{RULE_COUNT, Rig, connect};
 use crate::run::verify_grown;
 use crate::service::{SERVICES, Service};
@@ -101,18 +102,15 @@ struct Slice {
 /// Measures, and tells.
 pub(crate) async fn measure(rig: Rig, options: &Options) -> Result<bool> {
     options.outputs.check(&["soak"])?;
-    let conditions = rig.conditions().await?;
+    let mut findings = Findings::begin(rig.conditions().await?);
     let span = Span {
         warm_up: WARM_UP,
         measured: Duration::from_secs(60 * options.minutes),
     };
     let bench = Bench::new(rig, span, options.preload);
-    let mut section = Section::new("Checks", &[]);
-    let done = load(&bench, options, &mut section).await?;
-    let card = done.card(options.rate);
-    let (checks, wrong) = section.checks();
-    let mut lines = conditions.lines();
-    lines.extend([
+    let done = load(&bench, options, &mut findings.checks).await?;
+    findings.card = done.card(options.rate);
+    let mut text = findings.told([
         format!(
             "{} min at {} events/s in bodies of {BODY}, {SINGLES} a second of them singly, and {READS} \
              reads/s of a principal's hour, all open-loop, with sweeps each second; {} events before",
@@ -125,32 +123,23 @@ pub(crate) async fn measure(rig: Rig, options: &Options) -> Result<bool> {
             "bounded is a lag whose median in the last quarter is at most 1.5 times that of the second, \
              or less than {USUAL_LAG_S} s of events; flat is memory that grew by a tenth at most between them"
         ),
-        format!("{} of {checks} checks of counts and sums held", checks - wrong.len()),
     ]);
-    let mut text = format!("{}\n{}\n", list(&lines), card.markdown());
+    text += "\n";
     for (name, plot) in done.plots() {
         options.plots.write(name, &plot.svg())?;
         text += &options.plots.shown(name, &plot.told());
     }
-    report::print(&format!("## All at once\n\n{text}"));
-    for line in &wrong {
-        eprintln!("{line}");
-    }
-    options.outputs.json(|| {
-        json!({
-            "conditions": conditions.json(),
-            "rate": options.rate,
-            "minutes": options.minutes,
-            "goals": card.json(),
-            "missed": card.missed(),
-            "slices": done.slices.iter().map(Slice::json).collect::<Value>(),
-            "checks": {"held": checks - wrong.len(), "wrong": wrong},
-        })
-    })?;
-    if section.is_right() {
-        options.outputs.replace("soak", &text)?;
-    }
-    Ok(section.is_right())
+    let part = Part {
+        title: "All at once",
+        marker: "soak",
+        text,
+    };
+    let more = json!({
+        "rate": options.rate,
+        "minutes": options.minutes,
+        "slices": done.slices.iter().map(Slice::json).collect::<Value>(),
+    });
+    findings.leave(&options.outputs, &[part], more)
 }
 
 /// What a soak counted.
@@ -304,10 +293,23 @@ impl Done {
         let statuses = self.ingest.statuses();
         let offered = format!("p50 {} ms; answers {statuses}", ms(ingest.percentile(50)));
         card.note(Id::MixedP99, offered);
+        for (id, load) in [
+            (Id::MixedP99, &self.ingest),
+            (Id::MixedReadP99, &self.reads),
+        ] {
+            if load.failures() > 0 {
+                card.miss(id, format!("{} requests were not taken", load.failures()));
+            }
+        }
         if let Some([second, last]) = self.quarters(|slice| slice.sample.lag as f64) {
             // Nearly no lag may double and is none still.
             let usual = USUAL_LAG_S * rate as f64;
-            card.beside(Id::Lag, last.max(usual), second.max(usual));
+            let before = if last < usual {
+                second.max(last).max(1.0)
+            } else {
+                second
+            };
+            card.beside(Id::Lag, last, before);
             let largest = self
                 .slices
                 .iter()
@@ -319,7 +321,7 @@ impl Done {
                 format!("{second} in the second quarter, {last} in the last, {largest} at most");
             card.note(
                 Id::Lag,
-                format!("{lag}; less than {} counts as that", thousands(usual)),
+                format!("{lag}; less than {} may double", thousands(usual)),
             );
         }
         let memory = |at: usize| self.quarters(move |slice| slice.sample.memory[at]);
@@ -431,6 +433,13 @@ mod tests {
         assert!(reached(&done(|at| at * 1000, |_| 30.0)));
         assert!(!reached(&done(|at| at * 10_000, |_| 30.0)));
         assert!(!reached(&done(|_| 0, |at| 30.0 + at as f64)));
+    }
+
+    #[test]
+    fn a_refusal_misses_the_goal_however_quick_it_is() {
+        let mut done = done(|_| 0, |_| 30.0);
+        done.ingest.statuses = [(202, 1000), (503, 1)].into();
+        assert_eq!(done.card(60_000).missed(), 1);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Invariant: what is counted is the difference of one turn and of many. Starting, making the input
 //! and ending are in both, so neither the environment, nor where things lie, nor stripped symbols
-//! change it.
+//! change it. What does is the processor, by which the C library chooses its routines: a few per
+//! cent, as `GLIBC_TUNABLES` shows.
 
 use crate::workload::Workload;
 use std::ffi::OsString;

@@ -114,7 +114,6 @@ fn check(path: &Path) -> anyhow::Result<()> {
 fn count(held_to: Option<&Baseline>) -> anyhow::Result<Baseline> {
     let program = std::env::current_exe().context("where this program is")?;
     let mut out = stdout();
-    writeln!(out, "{}", baseline::titles())?;
     let mut counted = Baseline::here();
     for workload in ALL {
         let count = callgrind::count(&program, &workload).map_err(|error| match error {
@@ -125,6 +124,9 @@ fn count(held_to: Option<&Baseline>) -> anyhow::Result<Baseline> {
             Uncounted::Failed(said) => anyhow!(said),
         })?;
         let before = held_to.and_then(|held_to| held_to.instructions.get(workload.name).copied());
+        if counted.instructions.is_empty() {
+            writeln!(out, "{}", baseline::titles())?;
+        }
         writeln!(out, "{}", baseline::row(workload.name, count, before))?;
         counted.instructions.insert(workload.name.to_owned(), count);
     }

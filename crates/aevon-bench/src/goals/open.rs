@@ -91,6 +91,11 @@ async fn offer(
     let slices = open::write(service.port(), connections, per_body, &arrivals, &numbers).await?;
     let mut load = open::together(&slices);
     load.generator = own.share();
+    if load.failures() > 0 {
+        let failures = load.failures();
+        let note = format!("{by}: {failures} requests were not taken");
+        sitting.open.note(note);
+    }
     let grown = Totals::behind(&client, &heads).await?;
     verify_grown(&by, grown, &load, &mut sitting.section)?;
     drop((client, service));

@@ -31,6 +31,8 @@ const CALLERS: u64 = 4;
 const RETRY: Duration = Duration::from_millis(10);
 /// A caller that has no answer by then asks again.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Before each kill, so that there are events on their way.
+const BETWEEN: Duration = Duration::from_millis(500);
 const PROBE: Duration = Duration::from_millis(2);
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -72,6 +74,7 @@ pub(super) async fn measure(bench: &Bench, sitting: &mut Sitting) -> Result<()> 
     while sitting.course.next_round() {
         let mut took = Vec::new();
         for _ in 0..KILLS {
+            sleep(BETWEEN).await;
             kill(&mut server).await?;
             first.send_replace(None);
             killed.send_replace(Some(Instant::now()));

@@ -7,8 +7,9 @@ use super::card::Card;
 use super::course::{Course, Size};
 use super::{machine, open, read, recovery, sweep, write};
 use crate::bench::Bench;
+use crate::findings::{Findings, Part};
 use crate::outputs::Outputs;
-use crate::report::{self, Section, list, thousands};
+use crate::report::{Section, list, thousands};
 use crate::rig::Rig;
 use crate::workload::Requests;
 
@@ -20,8 +21,7 @@ pub(crate) struct Sitting {
     pub(crate) course: Course,
 }
 
-/// Measures, and tells; whether everything was measured and each check held. A goal that is missed
-/// stands in the table and fails nothing: that depends on the machine.
+/// Measures, and tells; whether everything was measured and each check held.
 pub(crate) async fn measure(rig: Rig, size: Size, outputs: &Outputs) -> Result<bool> {
     outputs.check(&["goals", "open-loop"])?;
     let conditions = rig.conditions().await?;
@@ -33,43 +33,35 @@ pub(crate) async fn measure(rig: Rig, size: Size, outputs: &Outputs) -> Result<b
         course: Course::begin(size),
     };
     let failures = parts(&mut bench, &mut sitting).await;
-
-    let mut lines = conditions.lines();
-    lines.extend(about(&bench, &sitting));
-    let goals = format!("{}\n{}", list(&lines), sitting.card.markdown());
-    let open_loop = format!(
-        "{}\n{}",
-        sitting.open.markdown(),
-        list(sitting.open.notes())
-    );
-    report::print(&format!("## Goals\n\n{goals}\n## Open loop\n\n{open_loop}"));
-    let (checks, wrong) = sitting.section.checks();
-    for line in wrong
-        .iter()
-        .copied()
-        .chain(failures.iter().map(String::as_str))
-    {
-        eprintln!("{line}");
-    }
-    outputs.json(|| {
-        json!({
-            "conditions": conditions.json(),
-            "seconds": sitting.course.took().as_secs_f64(),
-            "events_before": bench.preload,
-            "goals": sitting.card.json(),
-            "missed": sitting.card.missed(),
-            "open_loop": sitting.open.json(),
-            "checks": {"held": checks - wrong.len(), "wrong": wrong},
-            "not_measured": failures,
-        })
-    })?;
-    let is_right = sitting.section.is_right() && failures.is_empty();
-    // A document has no figures that were not checked.
-    if is_right {
-        outputs.replace("goals", &goals)?;
-        outputs.replace("open-loop", &open_loop)?;
-    }
-    Ok(is_right)
+    let about = about(&bench, &sitting.course);
+    let Sitting {
+        card,
+        section,
+        open,
+        course,
+    } = sitting;
+    let findings = Findings {
+        conditions,
+        card,
+        checks: section,
+        failures,
+    };
+    let goals = Part {
+        title: "Goals",
+        marker: "goals",
+        text: findings.told(about),
+    };
+    let open_loop = Part {
+        title: "Open loop",
+        marker: "open-loop",
+        text: format!("{}\n{}", open.markdown(), list(open.notes())),
+    };
+    let more = json!({
+        "seconds": course.took().as_secs_f64(),
+        "events_before": bench.preload,
+        "open_loop": open.json(),
+    });
+    findings.leave(outputs, &[goals, open_loop], more)
 }
 
 /// All parts; why some were not measured. One does not take the others with it.
@@ -97,15 +89,14 @@ async fn parts(bench: &mut Bench, sitting: &mut Sitting) -> Vec<String> {
     failures
 }
 
-fn about(bench: &Bench, sitting: &Sitting) -> Vec<String> {
-    let (checks, wrong) = sitting.section.checks();
+fn about(bench: &Bench, course: &Course) -> Vec<String> {
     let bytes = Requests::new(1000, 0, &bench.numbers()).bytes_per_event();
-    let (size, took) = (sitting.course.size, sitting.course.took().as_secs());
+    let (size, took) = (course.size, course.took().as_secs());
     let mut rounds = format!("{} of ours and its limit in turn", size.rounds());
-    if sitting.course.left_out > 0 {
+    if course.left_out > 0 {
         rounds += &format!(
             " ({} rounds were left out for want of time)",
-            sitting.course.left_out
+            course.left_out
         );
     }
     vec![
@@ -119,10 +110,6 @@ fn about(bench: &Bench, sitting: &Sitting) -> Vec<String> {
         format!(
             "events of {bytes} bytes of JSON; {} events in the log before; processor time is per event",
             thousands(bench.preload as f64)
-        ),
-        format!(
-            "{} of {checks} checks of counts, sums and digests held",
-            checks - wrong.len()
         ),
         format!("it took {} min {} s", took / 60, took % 60),
     ]

@@ -130,9 +130,14 @@ async fn singles(bench: &Bench, sitting: &mut Sitting) -> Result<()> {
     card.figure(Id::SingleP99, many.p99);
     card.beside(Id::Answering, many.rate, answering.rate);
     card.beside(Id::Repeated, repeated.rate, many.rate);
-    if repeated.failures > 0 {
-        let failures = repeated.failures;
-        card.miss(Id::Repeated, format!("{failures} answers of 5xx, or none"));
+    for (id, done) in [
+        (Id::Single, many),
+        (Id::SingleP99, many),
+        (Id::Repeated, repeated),
+    ] {
+        if done.failures > 0 {
+            card.miss(id, format!("{} requests were not taken", done.failures));
+        }
     }
     let shown: [(Id, &Done); 3] = [
         (Id::Alone, alone),
