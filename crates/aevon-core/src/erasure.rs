@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod mention;
 mod spelled;
 
-pub use mention::is_about;
+pub use mention::{is_about, repeats};
 pub use spelled::{Spelled, spelled};
 
 /// A version of a rule.

@@ -168,10 +168,11 @@ async fn run(
         principal_no: principal_no.unwrap_or_default(),
     };
     let Looked {
-        plan,
+        mut extents,
         events,
         up_to: seen,
-    } = look.plan(pg, erasure, 0).await?;
+    } = look.at_events(pg, 0).await?;
+    let plan = core::plan(&look.versions, &extents, &erasure.choice);
     let found = Found {
         events,
         rejected: rejected.len(),
@@ -210,12 +211,13 @@ async fn run(
     ))
     .await?;
     partitions::lock(pg, &[partition]).await?;
-    let later = look.plan(pg, erasure, seen).await?.plan;
-    if later
-        .obstacles
-        .iter()
-        .any(|one| !plan.obstacles.contains(one))
-    {
+    for (event_type, late) in look.at_events(pg, seen).await?.extents {
+        let extent = extents.entry(event_type).or_default();
+        extent.data = extent.data.max(late.data);
+        extent.metadata = extent.metadata.max(late.metadata);
+    }
+    // Also where nothing new is in the way, what is kept of what is larger may be more.
+    if core::plan(&look.versions, &extents, &erasure.choice) != plan {
         return Err(ErasureError::Moved);
     }
     let (events, rejected) = step.run(pg, None).await?;
@@ -265,16 +267,17 @@ async fn rejected(pg: &mut AsyncPgConnection, erasure: &Erasure) -> Result<Vec<i
             .bind::<Text, _>(&erasure.tenant_id)
             .bind::<BigInt, _>(after)
             .bind::<BigInt, _>(REJECTED_PAGE);
-        let page: Vec<(i64, String, Vec<u8>)> = Statement::<_, (BigInt, Text, Binary)>::new(query)
-            .load(pg)
-            .await?;
+        type Columns = (BigInt, Text, Text, Binary);
+        let page: Vec<(i64, String, String, Vec<u8>)> =
+            Statement::<_, Columns>::new(query).load(pg).await?;
         let Some((last, ..)) = page.last() else {
             return Ok(found);
         };
         after = *last;
-        let theirs = page
-            .iter()
-            .filter(|(_, faults, body)| core::is_about(body, faults, &erasure.principal_id));
+        let identifier = &erasure.principal_id;
+        let theirs = page.iter().filter(|(_, faults, headers, body)| {
+            core::is_about(body, faults, identifier) || core::repeats(headers, identifier)
+        });
         found.extend(theirs.map(|(number, ..)| *number));
     }
 }
@@ -311,7 +314,8 @@ struct Look {
 
 /// What a look saw.
 struct Looked {
-    plan: Plan,
+    /// How large they are, by type.
+    extents: Extents,
     /// How many events.
     events: i64,
     /// The position of the last of them.
@@ -319,11 +323,10 @@ struct Looked {
 }
 
 impl Look {
-    /// The plan by the events behind a position.
-    async fn plan(
+    /// Looks at the events behind a position.
+    async fn at_events(
         &self,
         pg: &mut AsyncPgConnection,
-        erasure: &Erasure,
         after: i64,
     ) -> Result<Looked, StoreError> {
         let query = diesel::sql_query(include_str!("sql/erasure_extents.sql"))
@@ -343,9 +346,8 @@ impl Look {
             };
             (event_type, extent)
         };
-        let extents: Extents = rows.into_iter().map(extent).collect();
         Ok(Looked {
-            plan: core::plan(&self.versions, &extents, &erasure.choice),
+            extents: rows.into_iter().map(extent).collect(),
             events,
             up_to,
         })

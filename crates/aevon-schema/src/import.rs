@@ -213,6 +213,10 @@ pub async fn begin(
             query.execute(pg).await?;
             insert_rules(pg, rules).await?;
             insert_erasures(pg, erasures).await?;
+            let erased = erasures.iter();
+            let erased =
+                erased.filter_map(|one| Some((&*one.tenant_id, one.pseudonym.as_deref()?)));
+            partitions::count_erasures(pg, erased).await?;
             set_behind(pg, "rules", "rule_no").await?;
             set_behind(pg, "erasures", "erasure_no").await
         })

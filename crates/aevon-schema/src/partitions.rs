@@ -7,9 +7,11 @@
 use crate::error::StoreError;
 use crate::schema::{partitions, sweep_leases};
 use crate::statement::Statement;
+use aevon_core::identity::partition_of;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use std::collections::BTreeMap;
 use std::future::Future;
 
 /// Makes `wanted` partitions and their leases where there are none; says how many there are.
@@ -59,4 +61,26 @@ pub(crate) fn lock<'a>(
             .load(&mut &*pg)
             .await
     }
+}
+
+/// Counts erasures that were made elsewhere, by tenant and pseudonym, where the principals are: what was answered
+/// before one of them is not what is answered now.
+pub(crate) async fn count_erasures<'e>(
+    pg: &mut AsyncPgConnection,
+    erased: impl Iterator<Item = (&'e str, &'e str)>,
+) -> Result<(), StoreError> {
+    let all = count(pg).await?;
+    let mut counts: BTreeMap<i32, i64> = BTreeMap::new();
+    for (tenant_id, pseudonym) in erased {
+        *counts
+            .entry(partition_of(tenant_id, pseudonym, all))
+            .or_default() += 1;
+    }
+    for (number, counted) in counts {
+        diesel::update(partitions::table.find(number))
+            .set(partitions::erasures.eq(counted))
+            .execute(pg)
+            .await?;
+    }
+    Ok(())
 }

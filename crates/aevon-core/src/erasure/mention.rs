@@ -42,15 +42,17 @@ pub fn is_about(body: &[u8], faults: &str, identifier: &str) -> bool {
     }
 }
 
-/// What bytes may say that are not JSON: text, text of two bytes a character, text of a form or an address.
+/// What bytes may say that are not JSON: text, of one byte a character or two, or of an address or a form.
 fn readings(body: &[u8]) -> Vec<String> {
     let plain = String::from_utf8_lossy(body).replace('\0', "");
-    let form = percent_decode_str(&plain).decode_utf8_lossy().into_owned();
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (address, form) = (decoded(&plain), decoded(&plain.replace('+', " ")));
+    let latin: String = body.iter().map(|byte| char::from(*byte)).collect();
     let wide = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = body.as_chunks().0.iter().map(|pair| unit(*pair)).collect();
         String::from_utf16_lossy(&units)
     };
-    let mut readings = vec![form, plain];
+    let mut readings = vec![plain, address, form, latin];
     if body.contains(&0) {
         readings.extend([wide(u16::from_le_bytes), wide(u16::from_be_bytes)]);
     }
@@ -115,7 +117,10 @@ fn mentions(text: &str, identifier: &str) -> bool {
     // An identifier holds no control characters.
     let text = unescaped(text).replace('\0', "");
     let quoted = format!("\"{identifier}\"");
-    if text.contains(&quoted) || is_number(identifier) && has_number(&text, identifier) {
+    // Blanks around it don't make it another one.
+    let tight: Vec<&str> = text.split('"').map(str::trim).collect();
+    let is_there = text.contains(&quoted) || tight.join("\"").contains(&quoted);
+    if is_there || is_number(identifier) && has_number(&text, identifier) {
         return true;
     }
     let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
@@ -140,8 +145,9 @@ fn has_number(text: &str, number: &str) -> bool {
     })
 }
 
-/// Whether a text repeats an identifier.
-fn repeats(text: &str, identifier: &str) -> bool {
+/// Whether a text repeats an identifier, as a word of its own.
+#[must_use]
+pub fn repeats(text: &str, identifier: &str) -> bool {
     has_word(&unescaped(text), identifier)
 }
 
@@ -237,6 +243,7 @@ mod tests {
             r#"{"principal_id":"\u0000","user":"12"}"#,
             r#"{"principal_id":null,"data":{"12":1}}"#,
             r#"{"type":"12"}"#,
+            r#"{"principal_id":" 12 "}"#,
             r#"["12"]"#,
             r#"[{"principal_id":"b"},{"principalId":"12"}]"#,
             "{\"principal_id\":\"b\"}\n{\"of\":\"12\"}",
@@ -260,6 +267,8 @@ mod tests {
             "{'principal_id':'a@ä','type':'call'}".as_bytes(),
             "principal_id: a@ä\ntype: call".as_bytes(),
             b"principal_id=a%40%C3%A4&type=call",
+            b"name=is+a@%c3%a4",
+            b"{\"principal_id\":\"a@\xe4\"}",
             "a@ä,call,5".as_bytes(),
             "<e><principal>a@ä</principal></e>".as_bytes(),
             r#"{"principal_id":"a@ä\u0000"}"#.as_bytes(),

@@ -84,7 +84,10 @@ pub(super) async fn run(
         refold.run(pg, &mut minutes).await?;
     }
     match tenant_no {
-        Some(tenant_no) => totals::run(pg, erased, tenant_no, versions, minutes).await,
+        Some(tenant_no) => {
+            totals::run(pg, erased, tenant_no, versions, minutes).await?;
+            totals::delete_empty(pg, erased, tenant_no, rule_nos).await
+        }
         None => Ok(()),
     }
 }

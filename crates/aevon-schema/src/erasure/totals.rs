@@ -72,7 +72,7 @@ pub(super) async fn number(
     Ok(places.zip(numbers).collect())
 }
 
-/// Makes the tenant's buckets anew; series of which nothing is left go.
+/// Makes the tenant's buckets anew.
 pub(super) async fn run(
     pg: &mut AsyncPgConnection,
     erased: &ErasedPrincipal<'_>,
@@ -80,9 +80,7 @@ pub(super) async fn run(
     versions: &[Version],
     minutes: Minutes,
 ) -> Result<(), StoreError> {
-    let mut rule_nos = BTreeSet::new();
     for (key, windows) in minutes.0 {
-        rule_nos.insert(key.rule_no);
         let mut identities = series::Identities::default();
         identities.push(tenant_no, key.rule_no, key.generation, key.labels.clone());
         let numbers = series::number(pg, erased.partition, &identities).await?;
@@ -94,7 +92,16 @@ pub(super) async fn run(
         };
         total.run(pg, windows).await?;
     }
-    let rule_nos: Vec<i32> = rule_nos.into_iter().collect();
+    Ok(())
+}
+
+/// The tenant's series of these rules that have no bucket go: their labels may be of whom is erased.
+pub(super) async fn delete_empty(
+    pg: &mut AsyncPgConnection,
+    erased: &ErasedPrincipal<'_>,
+    tenant_no: i64,
+    rule_nos: &[i32],
+) -> Result<(), StoreError> {
     let query = diesel::sql_query(include_str!("../sql/erasure_delete_empty.sql"))
         .bind::<Integer, _>(erased.partition)
         .bind::<BigInt, _>(tenant_no)

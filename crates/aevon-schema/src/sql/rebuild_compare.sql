@@ -4,7 +4,11 @@ WITH sides AS MATERIALIZED (
     SELECT s.generation, s.principal_no, coalesce(q.tenant_id, t.tenant_id) AS tenant_id,
            q.principal_id, s.labels_hash, s.labels,
            b.grain, b.window_start, b.epoch, b.operator, b.event_count, b.skipped_count,
-           b.first_seq, b.last_seq, b.last_void_seq, b.value, b.latest_at, b.latest_seq, b.moment,
+           b.first_seq, b.last_seq, b.last_void_seq,
+           -- Where everything was taken out again nothing is left, or 0: an erasure folds what is left.
+           CASE b.event_count WHEN 0 THEN nullif(b.value, 0) ELSE b.value END AS value,
+           b.latest_at, b.latest_seq,
+           CASE b.event_count WHEN 0 THEN nullif(b.moment, 0) ELSE b.moment END AS moment,
            b.sketch
     FROM unnest($5) AS u (principal_no)
     JOIN series s

@@ -192,6 +192,8 @@ async fn what_comes_in_behind_the_look_is_looked_at_before_it_is_blanked() {
     for (rule, keep, event_type, data) in [
         (labels, &[][..], "u", r#"{"mail":"ann@example.org"}"#),
         (dear, &["data.l"][..], "t", &pad),
+        // Nothing new is in the way; but more of what came in has to be kept.
+        (dear, &["data.l", "data"][..], "t", &pad),
     ] {
         let world = World::new().await;
         world.apply(&[rule]).await;

@@ -311,3 +311,36 @@ async fn nobody_is_erased_in_half_a_log_and_if_somebody_was_the_rest_stays_away(
     let erased = erase_of(&there, &[], false, false).await.unwrap();
     assert!(erased.events >= its as i64);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasures_are_counted_where_they_were_when_they_are_imported() {
+    let (here, _) = exported(&mut Dice::new(7)).await;
+    for _ in 0..2 {
+        erase_of(&here, &[], false, false).await.unwrap();
+        here.store(&[event(ANN, "again", at("2026-01-01T00:00:00Z"), "1")])
+            .await;
+    }
+    let lines = export_of(&here).await;
+    let there = world().await;
+    let connection = &mut there.connection().await;
+    let reading = read(connection, &lines).await;
+    let erasures = lines
+        .iter()
+        .filter_map(|text| match serde_json::from_str(text) {
+            Ok(Line::Erasure(erasure)) => Some(erasure),
+            _ => None,
+        });
+    let erasures: Vec<_> = erasures.collect();
+    import::begin(connection, reading.progress.sum(), &[], &erasures)
+        .await
+        .unwrap();
+    let counts = async |world: &World| -> Vec<i64> {
+        let client = world.db.client().await;
+        let query = "SELECT erasures FROM partitions ORDER BY partition";
+        let rows = client.query(query, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let expected = counts(&here).await;
+    assert_eq!(expected.iter().sum::<i64>(), 2);
+    assert_eq!(counts(&there).await, expected);
+}

@@ -2,7 +2,7 @@
 
 use aevon_core::time::{DAY_US, HOUR_US, MINUTE_US};
 
-use super::{Dice, OF_DISCARDS, OF_RULES, edge};
+use super::{Dice, OF_DISCARDS, OF_RULES, OF_SWEEPS, edge};
 use crate::model::{PARTITIONS, partition_of_principal};
 use crate::operation::{Ask, At, Body, By, Event, Operation, Says, Slice};
 use crate::rules::NAMES;
@@ -162,7 +162,8 @@ impl Dice {
                     events: 200,
                     is_front,
                 },
-                trouble: None,
+                // A rebuild is to catch up.
+                trouble: self.trouble(&OF_SWEEPS).filter(|_| is_front),
             });
         }
         sweeps
