@@ -82,7 +82,7 @@ deny: cargo tools ## check the licences and sources of what is depended on
 
 instructions: cargo ## count instructions of hot functions against their baseline (ARGS=--update writes it)
 	@crates/aevon-hot/needs.sh
-	@$(CARGO) build --release -p aevon-hot
+	@$(CARGO) build --release --workspace --bin aevon-hot
 	@$(or $(CARGO_TARGET_DIR),target)/release/aevon-hot check $(ARGS)
 
 build: cargo ## build the release programs

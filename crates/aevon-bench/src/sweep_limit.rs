@@ -40,6 +40,7 @@ const COLUMNS: &str = "INSERT INTO pre_aggregates (partition, grain, series_no, 
         window_start, epoch, event_count, skipped_count, first_seq, last_seq, value,
         total_series_no)";
 
+/// Rules have their numbers in the order of their names.
 const MINUTES: &str = "SELECT e.partition, 1, s.series_no, r.operator,
         date_bin('1 minute', e.occurred_at, 'epoch'),
         e.ingested_at::date - date '1970-01-01', count(*), 0, min(e.seq), max(e.seq),
@@ -47,7 +48,7 @@ const MINUTES: &str = "SELECT e.partition, 1, s.series_no, r.operator,
                  max((e.data ->> 'tokens')::numeric) FILTER (WHERE r.operator = 4)),
         s.total_series_no
     FROM events e
-    JOIN (VALUES (1, 'api.request', 1::smallint), (2, 'model.call', 2), (3, 'model.call', 4))
+    JOIN (VALUES (1, 'model.call', 4::smallint), (2, 'api.request', 1), (3, 'model.call', 2))
       AS r (rule_no, type, operator) ON r.type = e.type
     JOIN links s ON s.principal_no = e.principal_no AND s.rule_no = r.rule_no
     GROUP BY 1, 3, 4, 5, 6, 12
