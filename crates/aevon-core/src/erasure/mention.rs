@@ -47,7 +47,8 @@ fn readings(body: &[u8]) -> Vec<String> {
     let plain = String::from_utf8_lossy(body).replace('\0', "");
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let (address, form) = (decoded(&plain), decoded(&plain.replace('+', " ")));
-    let latin: String = body.iter().map(|byte| char::from(*byte)).collect();
+    let latin = body.iter().filter(|byte| **byte != 0);
+    let latin: String = latin.map(|byte| char::from(*byte)).collect();
     let wide = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = body.as_chunks().0.iter().map(|pair| unit(*pair)).collect();
         String::from_utf16_lossy(&units)
