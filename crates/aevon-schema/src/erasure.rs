@@ -101,7 +101,7 @@ pub enum ErasureError {
         why: Refusal,
     },
     /// Other events than those that were looked at came in meanwhile.
-    #[error("events that other rules read came in meanwhile; run it again")]
+    #[error("events came in meanwhile of which rules read more; run it again")]
     Moved,
     /// No random numbers.
     #[error("this system gives no random numbers: {0}")]
